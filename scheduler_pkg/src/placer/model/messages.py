@@ -1,0 +1,100 @@
+"""What an agent and its cell's scheduler say to each other over their one open connection (JSON).
+
+The agent speaks first: Hello, then one Report for each batch of its hosts. From then on the
+scheduler sends Orders (claims the agent does not know yet) and the agent sends Steps; each Step is
+answered by a StepDone with the same ``seq``. Messages may be lost with the connection: after a
+reconnect the agent reports again and gets every claim of its hosts again, so each is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from msgspec import Struct
+
+from placer.model.records import ClaimState, Inventory
+
+#: Version of these messages; both sides refuse a connection whose versions differ.
+PROTOCOL = 1
+
+
+class HostReport(Struct, frozen=True, omit_defaults=True):
+    """What a host has, as its agent sees it."""
+
+    name: str
+    inventories: dict[str, Inventory]
+    traits: tuple[str, ...] = ()
+
+
+class Hello(Struct, frozen=True, tag="hello"):
+    agent: str
+    cell: str
+    protocol: int = PROTOCOL
+
+
+class Report(Struct, frozen=True, tag="report"):
+    """A batch of hosts. Answered by Reported once their rows hold these inventories."""
+
+    seq: int
+    hosts: tuple[HostReport, ...]
+
+
+class StepKind(enum.StrEnum):
+    """What an agent asks for: ADOPT (claimed -> building), BUILT, DELETING, GONE (removed)."""
+
+    ADOPT = "adopt"
+    BUILT = "built"
+    DELETING = "deleting"
+    GONE = "gone"
+
+
+class Step(Struct, frozen=True, tag="step"):
+    seq: int
+    host: str
+    claim: str
+    kind: StepKind
+
+
+class Welcome(Struct, frozen=True, tag="welcome"):
+    scheduler: str
+    protocol: int = PROTOCOL
+
+
+class Reported(Struct, frozen=True, tag="reported"):
+    """Answer to a Report: the provider uuid of each host by its name."""
+
+    seq: int
+    hosts: dict[str, str]
+
+
+class ClaimOrder(Struct, frozen=True, omit_defaults=True):
+    """A claim of one of the agent's hosts, in the state the row has it."""
+
+    claim: str
+    host: str
+    consumer: str
+    state: ClaimState
+    amounts: dict[str, int]
+    units: dict[str, dict[str, int]] = {}
+
+
+class Orders(Struct, frozen=True, tag="orders"):
+    claims: tuple[ClaimOrder, ...]
+
+
+class StepDone(Struct, frozen=True, tag="step_done", omit_defaults=True):
+    """``ok`` False: the claim is gone or in a state that this step cannot follow; do not build."""
+
+    seq: int
+    ok: bool
+    reason: str = ""
+
+
+class Refused(Struct, frozen=True, tag="refused"):
+    """The scheduler will not talk to this agent; ``message`` says why. The connection closes."""
+
+    message: str
+
+
+FromAgent = Hello | Report | Step
+ToAgent = Welcome | Reported | Orders | StepDone | Refused

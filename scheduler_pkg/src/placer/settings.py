@@ -1,0 +1,219 @@
+"""All knobs in one place: read once at start from a TOML file, checked, then passed as an argument.
+
+``Cluster`` is what all processes of a deployment must agree on; the rest a process may choose.
+Units come last in a name: ``_s`` seconds, ``_ms`` milliseconds, ``_bytes``, ``_max`` a bound.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+
+from placer.errors import InvalidInput, UnknownCell
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+class Cell(Struct, frozen=True, forbid_unknown_fields=True):
+    """A cell as its peers see it: exactly one Cassandra datacenter and its schedulers.
+
+    ``contact_points`` are private addresses for the process's own region, WAN addresses for others.
+    ``host_buckets`` is the number of ``host_view`` partitions: at least hosts / 256. It cannot be
+    changed later. ``schedulers`` are base URLs of the scheduler processes.
+    """
+
+    name: str
+    region: str
+    datacenter: str
+    contact_points: tuple[str, ...]
+    host_buckets: int = 16
+    schedulers: tuple[str, ...] = ()
+    replication: int = 3
+
+
+class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
+    """What all processes of one deployment agree on.
+
+    ``claim_lease_s``: how long a claim waits for its agent; raise it when agents are often away
+    longer than this. It must outlive ``claim_deadline_s``, or a claim could lapse while its own
+    claimer still tries.
+    """
+
+    deployment: str
+    cells: tuple[Cell, ...]
+    claim_lease_s: float = 120.0
+    claim_deadline_s: float = 10.0
+
+    def cell(self, name: str) -> Cell:
+        """The cell called ``name``; raises UnknownCell."""
+        for cell in self.cells:
+            if cell.name == name:
+                return cell
+        raise UnknownCell(
+            f"Unknown cell {name!r}.",
+            remedy="Known cells: " + ", ".join(sorted(c.name for c in self.cells)) + ".",
+            cell=name,
+        )
+
+
+class Store(Struct, frozen=True, forbid_unknown_fields=True):
+    """Connection to Cassandra. ``address_map``: WAN to private addresses of the own region.
+
+    ``request_timeout_s`` bounds one statement; raise it on a WAN with RTTs over a second.
+    """
+
+    username: str
+    password_file: Path
+    address_map: dict[str, str] = {}
+    request_timeout_s: float = 5.0
+    connect_timeout_s: float = 10.0
+    reconnect_s: float = 1.0
+
+
+class Api(Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP API. ``wait_max_s`` bounds ``?wait=``; ``inflight_max`` requests are served at once."""
+
+    token_file: Path
+    listen: str = "0.0.0.0"
+    port: int = 8700
+    body_bytes_max: int = 65_536
+    wait_max_s: float = 30.0
+    inflight_max: int = 256
+    page_max: int = 1000
+
+
+class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
+    """Choosing and claiming.
+
+    ``sample_buckets`` partitions of ``host_view`` are read for a decision, in parallel; when nothing
+    fits, more, up to ``buckets_max``. One of the ``pick_from`` best is picked at random: raise it
+    when many schedulers collide. ``attempts_max`` bounds the tries of one request.
+    """
+
+    listen: str = "0.0.0.0"
+    port: int = 8790
+    advertise: str = ""
+    sample_buckets: int = 2
+    buckets_max: int = 64
+    pick_from: int = 10
+    attempts_max: int = 8
+    queue_max: int = 512
+    host_queue_max: int = 256
+    group_max: int = 64
+    sweep_every_s: float = 15.0
+    agent_grace_s: float = 5.0
+    background_writes_max: int = 1024
+
+
+class Agent(Struct, frozen=True, forbid_unknown_fields=True):
+    """An agent process. ``driver`` names a driver of placer.agents.drivers.
+
+    ``sim_*`` configure the ``sim`` driver: the hosts it plays (a JSON file written by
+    ``placer workload``) and how long a build takes.
+    """
+
+    name: str
+    journal_dir: Path
+    driver: str = "sim"
+    sim_hosts_file: Path | None = None
+    sim_build_s: float = 0.2
+    builds_max: int = 64
+    report_batch: int = 64
+    reconcile_every_s: float = 60.0
+    reconnect_s: float = 1.0
+
+
+class History(Struct, frozen=True, forbid_unknown_fields=True):
+    """Histories for ``placer check``. Off when ``dir`` is not given."""
+
+    dir: Path | None = None
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a process needs to know. ``process`` is its unique name, e.g. nyc1-scheduler-1."""
+
+    process: str
+    cell: str
+    cluster: Cluster
+    service_token_file: Path
+    store: Store | None = None
+    api: Api | None = None
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    agent: Agent | None = None
+    history: History = field(default_factory=History)
+
+    @property
+    def home(self) -> Cell:
+        return self.cluster.cell(self.cell)
+
+
+def load(path: Path) -> Settings:
+    """Settings from a TOML file; raises InvalidInput that names the file and what is wrong in it."""
+    try:
+        settings = msgspec.toml.decode(path.read_bytes(), type=Settings)
+    except OSError as error:
+        raise InvalidInput(
+            f"Cannot read the settings file {path}: {error.strerror}.",
+            remedy="Give its path with --settings.",
+        ) from error
+    except msgspec.DecodeError as error:
+        raise InvalidInput(
+            f"The settings file {path} is wrong: {error}.",
+            remedy="Compare it with docs/reference/settings.md.",
+        ) from error
+    check(settings)
+    return settings
+
+
+def check(settings: Settings) -> None:
+    """Relations between settings; raises InvalidInput."""
+    cluster = settings.cluster
+    problems = [
+        (
+            not _NAME.fullmatch(cell.name),
+            f"cell name {cell.name!r}: use lower-case, digits, hyphens",
+        )
+        for cell in cluster.cells
+    ]
+    problems += [
+        (len({c.name for c in cluster.cells}) != len(cluster.cells), "two cells have one name"),
+        (
+            cluster.claim_lease_s < 2 * cluster.claim_deadline_s,
+            "cluster.claim_lease_s must be at least twice cluster.claim_deadline_s",
+        ),
+        (
+            any(not 1 <= cell.host_buckets <= 4096 for cell in cluster.cells),
+            "host_buckets must be 1 to 4096",
+        ),
+        (
+            settings.scheduler.sample_buckets > settings.scheduler.buckets_max,
+            "scheduler.sample_buckets must not exceed scheduler.buckets_max",
+        ),
+        (
+            settings.store is not None
+            and settings.store.request_timeout_s >= cluster.claim_deadline_s,
+            "store.request_timeout_s must be below cluster.claim_deadline_s",
+        ),
+    ]
+    wrong = [text for bad, text in problems if bad]
+    if wrong:
+        raise InvalidInput("Settings contradict each other: " + "; ".join(wrong) + ".")
+    cluster.cell(settings.cell)
+
+
+def read_secret(path: Path) -> str:
+    """Content of a secret's file without the newline; raises InvalidInput when it is not there."""
+    try:
+        secret = path.read_text().strip()
+    except OSError as error:
+        raise InvalidInput(
+            f"Cannot read the secret {path}: {error.strerror}.",
+            remedy="The playbook writes it; run it again.",
+        ) from error
+    if not secret:
+        raise InvalidInput(f"The secret {path} is empty.", remedy="Delete it and deploy again.")
+    return secret

@@ -1,0 +1,1 @@
+"""Fixtures and paths shared by the package's tests."""
