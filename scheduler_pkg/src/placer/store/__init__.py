@@ -1,0 +1,1 @@
+"""Where things are kept: Apache Cassandra, a keyspace per cell and one global keyspace."""

@@ -1,0 +1,65 @@
+"""What the rest of Placer asks of a store. ``cassandra.py`` is the one that ships.
+
+Errors of every method: StoreUnavailable (nothing was written) or StoreUnknown (it may have been,
+and may yet be). Conditional writes say False when their condition did not hold: nothing was written.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from placer.model.host_view import HostView
+from placer.model.instance import Instance
+from placer.model.records import HostRow
+from placer.model.request import Request
+
+
+class CellStore(Protocol):
+    """One cell's keyspace, reached through coordinators of that cell's own datacenter."""
+
+    @property
+    def cell(self) -> str: ...
+
+    @property
+    def region(self) -> str: ...
+
+    async def read_row(self, host: str, *, serial: bool = False) -> HostRow | None:
+        """The host's row. ``serial`` sees, and settles, every write in flight (LOCAL_SERIAL)."""
+
+    async def insert_row(self, row: HostRow) -> bool:
+        """Make the row by LWT if there is none."""
+
+    async def update_row(self, row: HostRow, *, if_rev: int) -> bool:
+        """Replace the row's content by LWT if its revision is ``if_rev``; ``row.rev`` is the new."""
+
+    async def read_views(self, bucket: int) -> list[HostView]:
+        """All host views of one bucket; perhaps stale."""
+
+    async def write_view(self, view: HostView) -> None:
+        """Plain write with the view's revision as its timestamp: the newest revision stays."""
+
+    async def put_request(self, request: Request) -> None:
+        """Plain write with ``request.rev`` as its timestamp."""
+
+    async def get_request(self, request_id: str) -> Request | None: ...
+
+
+class InstancePage(Struct, frozen=True):
+    """A page of instances, newest first, and the marker of the next page ('' at the end)."""
+
+    instances: list[Instance]
+    next_marker: str
+
+
+class GlobalStore(Protocol):
+    """The keyspace that every datacenter has a copy of; read and written at LOCAL_QUORUM."""
+
+    async def put_instance(self, instance: Instance) -> None:
+        """Plain idempotent writes, ordered by ``instance.rev`` and not by clocks."""
+
+    async def get_instance(self, instance_id: str) -> Instance | None: ...
+
+    async def list_instances(self, project: str, *, limit: int, marker: str = "") -> InstancePage:
+        """Instances of ``project`` in all regions, newest first. A bad marker: InvalidInput."""
