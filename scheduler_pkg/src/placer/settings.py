@@ -107,13 +107,22 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     sweep_every_s: float = 15.0
     agent_grace_s: float = 5.0
     background_writes_max: int = 1024
+    view_writers: int = 16
 
 
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     """An agent process. ``driver`` names a driver of placer.agents.drivers.
 
     ``sim_*`` configure the ``sim`` driver: the hosts it plays (a JSON file written by
-    ``placer workload``) and how long a build takes.
+    ``placer workload``), how long a build takes, and which share of the builds fails.
+
+    ``builds_max`` claims are worked on at once: raise it when builds queue on an idle machine.
+    ``answer_timeout_s`` bounds one answer of the scheduler and must exceed
+    ``cluster.claim_deadline_s``; ``build_timeout_s`` bounds one build or destruction.
+    After a lost connection the agent waits ``reconnect_s`` (jittered, doubled after each round of
+    all schedulers, up to ``reconnect_max_s``); keep ``reconnect_s`` well below
+    ``scheduler.agent_grace_s``, or a short interruption marks its hosts down.
+    ``heartbeat_s``: how often an idle connection is probed.
     """
 
     name: str
@@ -121,10 +130,18 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     driver: str = "sim"
     sim_hosts_file: Path | None = None
     sim_build_s: float = 0.2
+    sim_failure_rate: float = 0.0
+    sim_seed: int = 0
     builds_max: int = 64
     report_batch: int = 64
     reconcile_every_s: float = 60.0
     reconnect_s: float = 1.0
+    reconnect_max_s: float = 15.0
+    connect_timeout_s: float = 5.0
+    heartbeat_s: float = 5.0
+    answer_timeout_s: float = 15.0
+    build_timeout_s: float = 600.0
+    shutdown_grace_s: float = 8.0
 
 
 class History(Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,7 +14,11 @@ from placer.model.records import HostRow, HostStatus, Inventory
 
 
 class HostView(Struct, frozen=True, omit_defaults=True):
-    """Summary of a host at revision ``rev``. ``taken`` is what each device has given."""
+    """Summary of a host at revision ``rev``.
+
+    ``taken`` is what each device has given; ``lease_until_ms`` when the first lease of an unadopted
+    claim ends, 0 without one.
+    """
 
     host: str
     name: str
@@ -27,6 +31,7 @@ class HostView(Struct, frozen=True, omit_defaults=True):
     taken: dict[str, dict[str, int]] = {}
     traits: tuple[str, ...] = ()
     claims: int = 0
+    lease_until_ms: int = 0
 
     def free_share_after(self, name: str, amount: int) -> float:
         """Share of ``name``'s capacity left free once ``amount`` is taken, 0.0 to 1.0."""
@@ -50,4 +55,5 @@ def summarize(row: HostRow, *, cell: str, region: str) -> HostView:
         taken=records.units_taken(row.records),
         traits=tuple(sorted(records.traits(row.records))),
         claims=len(row.claims),
+        lease_until_ms=min((c.lease_until_ms for c in row.claims if c.lease_until_ms), default=0),
     )

@@ -6,6 +6,7 @@ and may yet be). Conditional writes say False when their condition did not hold:
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 from msgspec import Struct
@@ -33,6 +34,9 @@ class CellStore(Protocol):
 
     async def update_row(self, row: HostRow, *, if_rev: int) -> bool:
         """Replace the row's content by LWT if its revision is ``if_rev``; ``row.rev`` is the new."""
+
+    def scan_rows(self) -> AsyncIterator[HostRow]:
+        """Every host row of the cell, page by page. For the checker; no decision reads this."""
 
     async def read_views(self, bucket: int) -> list[HostView]:
         """All host views of one bucket; perhaps stale."""

@@ -1,0 +1,33 @@
+"""Metrics of the decision and claim path. Labels are cells and outcomes, never ids."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+lwt_seconds = Histogram(
+    "placer_lwt_duration_seconds", "One lightweight transaction.", ["cell"], buckets=_SECONDS
+)
+lwt_unknown = Counter("placer_lwt_unknown_total", "LWTs whose answer was lost.", ["cell"])
+claim_conflicts = Counter(
+    "placer_claim_conflicts_total", "LWTs that lost, by what was heard.", ["cell", "outcome"]
+)
+group_size = Histogram(
+    "placer_group_size",
+    "Operations that rode in one LWT.",
+    ["cell"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+host_queue_full = Counter("placer_host_queue_full_total", "Operations refused: host queue full.")
+views_dropped = Counter("placer_views_dropped_total", "Views not written: too many wait.", ["cell"])
+decisions = Counter("placer_decisions_total", "Requests decided, by outcome.", ["cell", "outcome"])
+select_seconds = Histogram(
+    "placer_select_duration_seconds", "Reading candidates and choosing.", ["cell"], buckets=_SECONDS
+)
+claim_seconds = Histogram(
+    "placer_claim_duration_seconds", "A claim, to its answer.", ["cell"], buckets=_SECONDS
+)
+background_dropped = Counter(
+    "placer_background_dropped_total", "Fire-and-forget work refused at its bound.", ["kind"]
+)

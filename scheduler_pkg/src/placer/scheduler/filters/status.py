@@ -1,0 +1,12 @@
+"""Only hosts that are up are chosen; the others keep what they have."""
+
+from __future__ import annotations
+
+from placer.model.host_view import HostView
+from placer.model.records import HostStatus
+from placer.model.request import RequestSpec
+
+
+class StatusFilter:
+    def rejects(self, spec: RequestSpec, view: HostView) -> str | None:
+        return None if view.status is HostStatus.UP else f"host_{view.status}"

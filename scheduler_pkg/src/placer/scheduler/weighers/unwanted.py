@@ -1,0 +1,18 @@
+"""Keep hosts with scarce classes for those who ask for them.
+
+A request without GPUs on a GPU host strands its GPUs once the cores are gone (Weng et al., "Beware
+of Fragmentation", USENIX ATC 2023).
+"""
+
+from __future__ import annotations
+
+from placer.model.host_view import HostView
+from placer.model.request import RequestSpec
+
+
+class UnwantedClasses:
+    """Score 1.0 when the host offers nothing that was not asked for, falling with each such class."""
+
+    def score(self, spec: RequestSpec, view: HostView) -> float:
+        unwanted = sum(1 for name in view.offered if name not in spec.resources)
+        return 1.0 / (1 + unwanted)

@@ -1,0 +1,335 @@
+"""Bringing a cluster to the wanted schema: superuser, replication, numbered changes, roles, grants.
+
+``plan`` and ``apply`` compute the same list of changes; the second also makes them. Every step
+looks first, so that a second run changes nothing. Written for one operator at a time (the playbook);
+schema statements wait for agreement.
+
+Sources: Cassandra's documentation on authentication, NetworkTopologyStrategy and CREATE/GRANT.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from cassandra import AuthenticationFailed, ConsistencyLevel
+from cassandra.cluster import NoHostAvailable, Session
+from cassandra.query import SimpleStatement
+from msgspec import Struct
+
+from placer import settings as config
+from placer.errors import InvalidInput, StoreError, StoreUnavailable
+from placer.model import ids
+from placer.store.cassandra import GLOBAL_KEYSPACE, driver_cluster
+
+log = structlog.get_logger(__name__)
+
+#: The superuser every new cluster has; it can only be used until the first ``apply``.
+_DEFAULT_ROLE: Final = "cassandra"
+_DEFAULT_PASSWORD: Final = "cassandra"  # noqa: S105  # Cassandra's own default, which we remove
+_CONNECT_TRIES: Final = 10
+_CONNECT_WAIT_S: Final = 3.0
+_STATEMENT_TIMEOUT_S: Final = 60.0
+
+#: Service role -> permissions by kind of table. ``host`` is LWT-only: MODIFY, by the scheduler alone.
+_GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+    "placer_api": {
+        "cell.host_view": ("SELECT",),
+        "cell.request": ("SELECT", "MODIFY"),
+        "global": ("SELECT",),
+    },
+    "placer_scheduler": {
+        "cell.host": ("SELECT", "MODIFY"),
+        "cell.host_view": ("SELECT", "MODIFY"),
+        "cell.request": ("SELECT", "MODIFY"),
+        "global": ("SELECT", "MODIFY"),
+    },
+    "placer_check": {
+        "cell.host": ("SELECT",),
+        "cell.host_view": ("SELECT",),
+        "cell.request": ("SELECT",),
+        "global": ("SELECT",),
+    },
+}
+
+
+class Result(Struct, frozen=True):
+    """What was (or would be) changed; ``rebuild``: datacenters whose nodes must stream a keyspace
+    that they are new to, {keyspace: [datacenter]}."""
+
+    changed: bool
+    changes: list[str]
+    rebuild: dict[str, list[str]]
+
+
+class Bootstrap:
+    """One run against one cluster, as its administrator."""
+
+    def __init__(self, settings: config.Settings, secrets: Path, *, make: bool) -> None:
+        if settings.store is None:
+            raise InvalidInput("The settings have no [store].", remedy="Add it.")
+        self._settings = settings
+        self._store = settings.store
+        self._secrets = secrets
+        self._make = make
+        self._changes: list[str] = []
+        self._rebuild: dict[str, list[str]] = {}
+        self._session: Session | None = None
+
+    def run(self) -> Result:
+        """Look, and where ``make`` is set, change. Raises StoreError."""
+        fresh = self._connect()
+        try:
+            self._replicate("system_auth")
+            if fresh:
+                self._replace_superuser()
+            self._replicate(GLOBAL_KEYSPACE)
+            self._migrate(GLOBAL_KEYSPACE, "global")
+            for cell in self._settings.cluster.cells:
+                self._replicate(ids.keyspace_of(cell.name), only=cell)
+                self._migrate(ids.keyspace_of(cell.name), "cell")
+            self._cells()
+            self._roles()
+        finally:
+            self._close()
+        return Result(bool(self._changes), self._changes, self._rebuild)
+
+    # -- connection
+
+    def _connect(self) -> bool:
+        """Connect as our administrator, else as the default superuser; True for the latter."""
+        ours = (self._store.username, config.read_secret(self._store.password_file))
+        error: Exception | None = None
+        for _ in range(_CONNECT_TRIES):
+            for username, password in (ours, (_DEFAULT_ROLE, _DEFAULT_PASSWORD)):
+                try:
+                    self._open(username, password)
+                    return username == _DEFAULT_ROLE
+                except NoHostAvailable as failed:
+                    error = failed
+                    refused = [
+                        e for e in failed.errors.values() if isinstance(e, AuthenticationFailed)
+                    ]
+                    if not refused:
+                        break  # nobody answers: the other password will not help
+            time.sleep(_CONNECT_WAIT_S)
+        raise StoreUnavailable(
+            f"Cannot log in to Cassandra as {ours[0]}: {error}.",
+            remedy="Are the nodes up, and are the secrets those of this cluster?",
+        )
+
+    def _open(self, username: str, password: str) -> None:
+        home = self._settings.home
+        cluster = driver_cluster(
+            home.contact_points, home.datacenter, self._store, username, password
+        )
+        try:
+            self._session = cluster.connect()
+        except BaseException:
+            cluster.shutdown()
+            raise
+
+    def _close(self) -> None:
+        if self._session is not None:
+            self._session.cluster.shutdown()
+            self._session = None
+
+    def _query(self, cql: str, *params: Any) -> list[Any]:
+        assert self._session is not None
+        statement = SimpleStatement(cql, consistency_level=ConsistencyLevel.LOCAL_QUORUM)
+        return list(self._session.execute(statement, params or None, timeout=_STATEMENT_TIMEOUT_S))
+
+    def _change(self, what: str, cql: str, *params: Any) -> None:
+        """Note a change and, unless planning, make it."""
+        self._changes.append(what)
+        if self._make:
+            log.info("schema_change", change=what)
+            try:
+                self._query(cql, *params)
+            except Exception as error:
+                raise StoreError(f"{what} failed: {error}.") from error
+
+    # -- steps
+
+    def _replace_superuser(self) -> None:
+        """Our own superuser with a generated password; the default one is dropped."""
+        name = self._store.username
+        password = config.read_secret(self._store.password_file)
+        if not self._exists("system_auth.roles", "role", name):
+            self._change(
+                f"role {name}",
+                f"CREATE ROLE {name} WITH PASSWORD = {_literal(password)} "
+                "AND LOGIN = true AND SUPERUSER = true",
+            )
+        if self._make:
+            self._close()
+            self._open(name, password)
+        self._change(f"drop role {_DEFAULT_ROLE}", f"DROP ROLE IF EXISTS {_DEFAULT_ROLE}")
+
+    def _replicate(self, keyspace: str, only: config.Cell | None = None) -> None:
+        """NetworkTopologyStrategy naming every datacenter (or the one cell's): never the shorthand
+        ``replication_factor``, which would expand to datacenters added later."""
+        cells = [only] if only is not None else self._settings.cluster.cells
+        wanted = {cell.datacenter: str(cell.replication) for cell in cells}
+        current = self._replication(keyspace)
+        if current == wanted:
+            return
+        options = ", ".join(f"'{dc}': {rf}" for dc, rf in sorted(wanted.items()))
+        replication = "{'class': 'NetworkTopologyStrategy', " + options + "}"
+        verb = "CREATE" if current is None else "ALTER"
+        self._change(
+            f"{verb.lower()} keyspace {keyspace} {wanted}",
+            f"{verb} KEYSPACE {keyspace} WITH replication = {replication}",
+        )
+        if current and "replication_factor" not in current:
+            new = sorted(set(wanted) - set(current))
+            if new:
+                self._rebuild[keyspace] = new
+
+    def _replication(self, keyspace: str) -> dict[str, str] | None:
+        rows = self._query(
+            "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s", keyspace
+        )
+        if not rows:
+            return None
+        return {key: value for key, value in dict(rows[0][0]).items() if key != "class"}
+
+    def _migrate(self, keyspace: str, kind: str) -> None:
+        """Apply the numbered files of ``kind`` that this keyspace has not seen."""
+        applied = self._applied(keyspace)
+        for number, text in _numbered(kind):
+            if number in applied:
+                continue
+            for statement in _split(text.replace("{keyspace}", keyspace)):
+                self._change(f"{keyspace}: {_first_words(statement)}", statement)
+            self._change(
+                f"{keyspace}: schema {kind} {number}",
+                f"INSERT INTO {GLOBAL_KEYSPACE}.schema_change "
+                "(keyspace_name, number, applied_at) VALUES (%s, %s, toTimestamp(now()))",
+                keyspace,
+                number,
+            )
+
+    def _applied(self, keyspace: str) -> set[int]:
+        if not self._exists_table(GLOBAL_KEYSPACE, "schema_change"):
+            return set()
+        rows = self._query(
+            f"SELECT number FROM {GLOBAL_KEYSPACE}.schema_change WHERE keyspace_name = %s",
+            keyspace,
+        )
+        return {row[0] for row in rows}
+
+    def _cells(self) -> None:
+        """One row per cell; the number of buckets is part of where views are, so it is fixed."""
+        known: dict[str, int] = {}
+        if self._exists_table(GLOBAL_KEYSPACE, "cell"):
+            known = {
+                name: buckets
+                for name, buckets in self._query(
+                    f"SELECT name, host_buckets FROM {GLOBAL_KEYSPACE}.cell"
+                )
+            }
+        for cell in self._settings.cluster.cells:
+            if cell.name not in known:
+                self._change(
+                    f"cell {cell.name}",
+                    f"INSERT INTO {GLOBAL_KEYSPACE}.cell (name, region, datacenter, host_buckets) "
+                    "VALUES (%s, %s, %s, %s)",
+                    cell.name,
+                    cell.region,
+                    cell.datacenter,
+                    cell.host_buckets,
+                )
+            elif known[cell.name] != cell.host_buckets:
+                raise InvalidInput(
+                    f"host_buckets of cell {cell.name} is {known[cell.name]} in the cluster and "
+                    f"{cell.host_buckets} in the settings.",
+                    remedy="It cannot be changed later; put the old number back.",
+                )
+
+    def _roles(self) -> None:
+        for role, grants in _GRANTS.items():
+            password = config.read_secret(self._secrets / role)
+            if not self._exists("system_auth.roles", "role", role):
+                self._change(
+                    f"role {role}",
+                    f"CREATE ROLE {role} WITH PASSWORD = {_literal(password)} AND LOGIN = true",
+                )
+            held = self._held(role)
+            for resource, cql_resource, permission in self._wanted(grants):
+                if (resource, permission) not in held:
+                    self._change(
+                        f"grant {permission} on {resource} to {role}",
+                        f"GRANT {permission} ON {cql_resource} TO {role}",
+                    )
+
+    def _wanted(self, grants: dict[str, tuple[str, ...]]) -> Iterable[tuple[str, str, str]]:
+        """(resource as system_auth names it, resource in CQL, permission)."""
+        for what, permissions in grants.items():
+            kind, _, table = what.partition(".")
+            keyspaces = (
+                [GLOBAL_KEYSPACE]
+                if kind == "global"
+                else [ids.keyspace_of(cell.name) for cell in self._settings.cluster.cells]
+            )
+            for keyspace in keyspaces:
+                resource = f"data/{keyspace}" + (f"/{table}" if table else "")
+                in_cql = f"TABLE {keyspace}.{table}" if table else f"KEYSPACE {keyspace}"
+                for permission in permissions:
+                    yield resource, in_cql, permission
+
+    def _held(self, role: str) -> set[tuple[str, str]]:
+        rows = self._query(
+            "SELECT resource, permissions FROM system_auth.role_permissions WHERE role = %s", role
+        )
+        return {(resource, permission) for resource, held in rows for permission in held}
+
+    def _exists(self, table: str, column: str, value: str) -> bool:
+        return bool(self._query(f"SELECT {column} FROM {table} WHERE {column} = %s", value))
+
+    def _exists_table(self, keyspace: str, table: str) -> bool:
+        return bool(
+            self._query(
+                "SELECT table_name FROM system_schema.tables "
+                "WHERE keyspace_name = %s AND table_name = %s",
+                keyspace,
+                table,
+            )
+        )
+
+
+def _literal(text: str) -> str:
+    """``text`` as a CQL string; role statements take no bind variables."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _numbered(kind: str) -> list[tuple[int, str]]:
+    """The schema files ``<kind>_NNN.cql`` of the package, in order."""
+    folder = importlib.resources.files("placer.store") / "schema"
+    found = [
+        (int(match[1]), entry.read_text())
+        for entry in folder.iterdir()
+        if (match := re.fullmatch(kind + r"_(\d+)\.cql", entry.name))
+    ]
+    return sorted(found)
+
+
+def _split(text: str) -> list[str]:
+    """Statements of a schema file: comments go, semicolons end statements."""
+    bare = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    return [part.strip() for part in bare.split(";\n") if part.strip(" \n;")]
+
+
+def _first_words(statement: str) -> str:
+    return " ".join(statement.replace("IF NOT EXISTS ", "").split()[:3])
+
+
+def run(settings: config.Settings, secrets: Path, *, make: bool) -> Result:
+    """Apply (``make``) or plan the schema. ``secrets`` is a folder with a file per service role."""
+
+    return Bootstrap(settings, secrets, make=make).run()

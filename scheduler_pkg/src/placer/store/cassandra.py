@@ -1,0 +1,423 @@
+"""The store on Apache Cassandra: one driver session per cell, prepared statements, one adapter.
+
+A cell's statements go only to nodes of that cell's datacenter, because its keyspace is replicated
+there and nowhere else. Four of the driver's defaults are wrong for lightweight transactions and are
+replaced here: consistency LOCAL_ONE, serial consistency SERIAL, a retry policy that resends after a
+lost connection whatever the statement, and an unmapped error for "CAS write unknown".
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, Final
+
+import msgspec
+from cassandra import (
+    OperationTimedOut,
+    ReadFailure,
+    ReadTimeout,
+    RequestExecutionException,
+    Unavailable,
+    WriteFailure,
+    WriteTimeout,
+)
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import (
+    EXEC_PROFILE_DEFAULT,
+    Cluster,
+    ExecutionProfile,
+    NoHostAvailable,
+    PreparedStatement,
+    ResponseFuture,
+    Session,
+)
+from cassandra.connection import ConnectionException
+from cassandra.policies import (
+    AddressTranslator,
+    ConstantReconnectionPolicy,
+    DCAwareRoundRobinPolicy,
+    FallthroughRetryPolicy,
+    TokenAwarePolicy,
+)
+from cassandra.protocol import ErrorMessage
+from cassandra.query import tuple_factory
+
+from placer import settings as config
+from placer.errors import InvalidInput, StoreError, StoreUnavailable, StoreUnknown
+from placer.model import ids
+from placer.model.host_view import HostView
+from placer.model.instance import Instance
+from placer.model.records import HostRow, HostStatus, Record
+from placer.model.request import Request
+from placer.store import statements
+from placer.store.base import InstancePage
+from placer.store.statements import Statement
+
+GLOBAL_KEYSPACE: Final = "placer_global"
+
+#: Server error "CAS write unknown": the driver has no exception of its own for it.
+_CAS_WRITE_UNKNOWN: Final = 0x1700
+_SCAN_PAGE_ROWS: Final = 200
+
+_encode = msgspec.json.Encoder().encode
+_decode_records = msgspec.json.Decoder(tuple[Record, ...]).decode
+_decode_view = msgspec.json.Decoder(HostView).decode
+_decode_request = msgspec.json.Decoder(Request).decode
+_decode_instance = msgspec.json.Decoder(Instance).decode
+
+
+def translate(error: BaseException, statement: str, cell: str) -> StoreError:
+    """The driver's error as one of ours; what is not known to be NOT_APPLIED is UNKNOWN.
+
+    NoHostAvailable is NOT_APPLIED: with FallthroughRetryPolicy the driver raises it only when no
+    connection took the statement; an error after sending is rethrown as itself.
+    """
+    where = {"statement": statement, "cell": cell}
+    if isinstance(error, Unavailable):
+        return StoreUnavailable(
+            f"Cell {cell} has too few live replicas for {statement}.",
+            remedy="Bring its nodes back; other cells are not affected.",
+            **where,
+        )
+    if isinstance(error, NoHostAvailable):
+        return StoreUnavailable(
+            f"No node of cell {cell} can be reached.",
+            remedy="It is cut off or down; other cells are not affected.",
+            **where,
+        )
+    unknown = (
+        OperationTimedOut,
+        WriteTimeout,
+        WriteFailure,
+        ReadTimeout,
+        ReadFailure,
+        ConnectionException,
+    )
+    cas_unknown = isinstance(error, ErrorMessage) and error.code == _CAS_WRITE_UNKNOWN
+    if isinstance(error, unknown) or cas_unknown:
+        return StoreUnknown(
+            f"The answer of cell {cell} to {statement} was lost ({type(error).__name__}).", **where
+        )
+    if isinstance(error, RequestExecutionException):
+        # Overloaded, truncated, bootstrapping: the server may have begun. When in doubt, unknown.
+        return StoreUnknown(f"Cell {cell} could not finish {statement}: {error}.", **where)
+    return StoreError(f"Cell {cell} rejected {statement}: {error}.", **where)
+
+
+class _PrivateAddresses(AddressTranslator):  # type: ignore[misc]  # the driver has no types
+    """Nodes announce WAN addresses; inside a region they are reached by their private ones."""
+
+    def __init__(self, address_map: dict[str, str]) -> None:
+        self._map = address_map
+
+    def translate(self, addr: str) -> str:
+        return self._map.get(addr, addr)
+
+
+def driver_cluster(
+    contact_points: Iterable[str],
+    datacenter: str,
+    store: config.Store,
+    username: str,
+    password: str,
+) -> Cluster:
+    """A driver cluster bound to one datacenter (it opens no connection elsewhere)."""
+    profile = ExecutionProfile(
+        # Replicas in ring order, unshuffled: all claimers of a host meet at one coordinator, where
+        # they queue on its lock instead of contending by ballots.
+        load_balancing_policy=TokenAwarePolicy(
+            DCAwareRoundRobinPolicy(datacenter, used_hosts_per_remote_dc=0), shuffle_replicas=False
+        ),
+        retry_policy=FallthroughRetryPolicy(),
+        request_timeout=store.request_timeout_s,
+        row_factory=tuple_factory,
+    )
+    return Cluster(
+        contact_points=list(contact_points),
+        protocol_version=5,
+        auth_provider=PlainTextAuthProvider(username, password),
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        address_translator=_PrivateAddresses(store.address_map),
+        # A constant delay: after a partition heals, claims must flow again within seconds.
+        reconnection_policy=ConstantReconnectionPolicy(store.reconnect_s, max_attempts=None),
+        connect_timeout=store.connect_timeout_s,
+        control_connection_timeout=store.connect_timeout_s,
+        idle_heartbeat_interval=5,
+        idle_heartbeat_timeout=5,
+        executor_threads=2,
+    )
+
+
+class CassandraSession:
+    """A session to one cell with its prepared statements, made awaitable."""
+
+    def __init__(self, cell: config.Cell, cluster: Cluster, session: Session) -> None:
+        self.cell = cell
+        self._cluster = cluster
+        self._session = session
+        self._prepared: dict[str, PreparedStatement] = {}
+
+    def prepare(self, wanted: Sequence[Statement], keyspace: str) -> None:
+        """Prepare ``wanted`` (blocking; done once at start)."""
+        for statement in wanted:
+            prepared = self._session.prepare(statement.cql.format(keyspace=keyspace))
+            prepared.consistency_level = statement.consistency
+            prepared.is_idempotent = False  # never let the driver resend or speculate
+            if statement.serial_consistency is not None:
+                prepared.serial_consistency_level = statement.serial_consistency
+            self._prepared[statement.name] = prepared
+
+    async def execute(self, statement: Statement, *params: Any) -> list[tuple[Any, ...]]:
+        """Rows of the first page; raises StoreError as ``translate`` says."""
+        rows, _ = await self._await(self._start(statement, params), statement)
+        return rows
+
+    async def pages(self, statement: Statement, *params: Any) -> AsyncIterator[tuple[Any, ...]]:
+        """All rows, a page at a time."""
+        bound = self._prepared[statement.name].bind(params)
+        bound.fetch_size = _SCAN_PAGE_ROWS
+        state: bytes | None = None
+        while True:
+            future = self._session.execute_async(bound, paging_state=state)
+            rows, response = await self._await(future, statement)
+            for row in rows:
+                yield row
+            if not response.has_more_pages:
+                return
+            state = response._paging_state
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._cluster.shutdown)
+
+    def _start(self, statement: Statement, params: Sequence[Any]) -> ResponseFuture:
+        try:
+            return self._session.execute_async(self._prepared[statement.name], params)
+        except Exception as error:
+            raise translate(error, statement.name, self.cell.name) from error
+
+    async def _await(
+        self, response: ResponseFuture, statement: Statement
+    ) -> tuple[list[tuple[Any, ...]], ResponseFuture]:
+        """The one place where a driver future becomes awaitable.
+
+        Callbacks come from the driver's own thread. Cancelling the wait does not cancel the
+        statement: whoever cancels must treat a write as unknown.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
+
+        def finish(rows: Any, error: BaseException | None) -> None:
+            if future.done():
+                return
+            if error is None:
+                future.set_result(list(rows or ()))
+            else:
+                future.set_exception(translate(error, statement.name, self.cell.name))
+
+        response.add_callbacks(
+            lambda rows: loop.call_soon_threadsafe(finish, rows, None),
+            lambda error: loop.call_soon_threadsafe(finish, None, error),
+        )
+        return await future, response
+
+
+async def connect(
+    cell: config.Cell,
+    store: config.Store,
+    *,
+    keyspaces: Sequence[tuple[Sequence[Statement], str]] = (),
+    username: str = "",
+    password: str = "",
+) -> CassandraSession:
+    """Open a session to ``cell`` and prepare statements for ``keyspaces``; raises StoreError."""
+    secret = password or config.read_secret(store.password_file)
+    cluster = driver_cluster(
+        cell.contact_points, cell.datacenter, store, username or store.username, secret
+    )
+
+    def open_session() -> CassandraSession:
+        session = CassandraSession(cell, cluster, cluster.connect())
+        for wanted, keyspace in keyspaces:
+            session.prepare(wanted, keyspace)
+        return session
+
+    try:
+        return await asyncio.to_thread(open_session)
+    except Exception as error:
+        await asyncio.to_thread(cluster.shutdown)
+        raise translate(error, "connect", cell.name) from error
+
+
+def _row(values: tuple[Any, ...]) -> HostRow:
+    host, name, rev, status, text = values
+    return HostRow(
+        host=host, name=name, rev=rev, status=HostStatus(status), records=_decode_records(text)
+    )
+
+
+class CassandraCellStore:
+    """``CellStore`` on one cell's keyspace."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+        self._cell = session.cell
+
+    @property
+    def cell(self) -> str:
+        return self._cell.name
+
+    @property
+    def region(self) -> str:
+        return self._cell.region
+
+    async def read_row(self, host: str, *, serial: bool = False) -> HostRow | None:
+        statement = statements.READ_HOST_SERIAL if serial else statements.READ_HOST
+        rows = await self._session.execute(statement, host)
+        return _row(rows[0]) if rows else None
+
+    async def scan_rows(self) -> AsyncIterator[HostRow]:
+        async for values in self._session.pages(statements.SCAN_HOSTS):
+            yield _row(values)
+
+    async def insert_row(self, row: HostRow) -> bool:
+        text = _encode(row.records).decode()
+        rows = await self._session.execute(
+            statements.INSERT_HOST, row.host, row.name, row.rev, row.status.value, text
+        )
+        return _applied(rows)
+
+    async def update_row(self, row: HostRow, *, if_rev: int) -> bool:
+        text = _encode(row.records).decode()
+        rows = await self._session.execute(
+            statements.UPDATE_HOST, row.name, row.rev, row.status.value, text, row.host, if_rev
+        )
+        return _applied(rows)
+
+    async def read_views(self, bucket: int) -> list[HostView]:
+        rows = await self._session.execute(statements.READ_VIEWS, bucket)
+        return [_decode_view(text) for (text,) in rows]
+
+    async def write_view(self, view: HostView) -> None:
+        await self._session.execute(
+            statements.WRITE_VIEW,
+            ids.bucket_of(view.host, self._cell.host_buckets),
+            view.host,
+            view.rev,
+            _encode(view).decode(),
+            view.rev,
+        )
+
+    async def put_request(self, request: Request) -> None:
+        await self._session.execute(
+            statements.PUT_REQUEST,
+            request.id,
+            request.rev,
+            _encode(request).decode(),
+            request.rev,
+        )
+
+    async def get_request(self, request_id: str) -> Request | None:
+        rows = await self._session.execute(statements.GET_REQUEST, request_id)
+        return _decode_request(rows[0][0]) if rows else None
+
+
+def _applied(rows: list[tuple[Any, ...]]) -> bool:
+    """The ``[applied]`` column, which is the first of a conditional write's answer."""
+    return bool(rows[0][0])
+
+
+class CassandraGlobalStore:
+    """``GlobalStore`` through the home cell's datacenter."""
+
+    def __init__(self, session: CassandraSession) -> None:
+        self._session = session
+
+    async def put_instance(self, instance: Instance) -> None:
+        body = _encode(instance).decode()
+        rev = instance.rev
+        await asyncio.gather(
+            self._session.execute(statements.PUT_INSTANCE, instance.id, rev, body, rev),
+            self._session.execute(
+                statements.PUT_INSTANCE_BY_PROJECT,
+                instance.project,
+                instance.created_ms,
+                instance.id,
+                rev,
+                body,
+                rev,
+            ),
+        )
+
+    async def get_instance(self, instance_id: str) -> Instance | None:
+        rows = await self._session.execute(statements.GET_INSTANCE, instance_id)
+        return _decode_instance(rows[0][0]) if rows else None
+
+    async def list_instances(self, project: str, *, limit: int, marker: str = "") -> InstancePage:
+        if marker:
+            created_ms, instance_id = _read_marker(marker)
+            rows = await self._session.execute(
+                statements.LIST_INSTANCES_AFTER, project, created_ms, instance_id, limit
+            )
+        else:
+            rows = await self._session.execute(statements.LIST_INSTANCES, project, limit)
+        found = [_decode_instance(body) for (body,) in rows]
+        full = len(found) == limit
+        return InstancePage(found, f"{found[-1].created_ms}.{found[-1].id}" if full else "")
+
+
+def _read_marker(marker: str) -> tuple[int, str]:
+    created, _, instance_id = marker.partition(".")
+    if not created.isascii() or not created.isdigit() or not instance_id:
+        raise InvalidInput(
+            f"The marker {marker!r} is not one that a page gave.",
+            remedy="Pass the last page's marker unchanged, or leave it out.",
+            field="marker",
+        )
+    return int(created), instance_id
+
+
+class Stores:
+    """The home cell's stores, and those of other cells, connected when first asked for."""
+
+    def __init__(self, settings: config.Settings, home: CassandraSession) -> None:
+        if settings.store is None:
+            raise InvalidInput("The settings have no [store].", remedy="Add it.")
+        self._settings = settings
+        self._store = settings.store
+        self._sessions: dict[str, CassandraSession] = {home.cell.name: home}
+        self._connecting: dict[str, asyncio.Lock] = {}
+        self.globals = CassandraGlobalStore(home)
+
+    async def cell(self, name: str) -> CassandraCellStore:
+        """The store of cell ``name``; raises UnknownCell, or StoreUnavailable if it is cut off."""
+        cell = self._settings.cluster.cell(name)
+        async with self._connecting.setdefault(name, asyncio.Lock()):
+            if name not in self._sessions:
+                self._sessions[name] = await connect(
+                    cell, self._store, keyspaces=[_cell_statements(cell)]
+                )
+        return CassandraCellStore(self._sessions[name])
+
+    async def close(self) -> None:
+        for session in self._sessions.values():
+            await session.close()
+
+
+def _cell_statements(cell: config.Cell) -> tuple[Sequence[Statement], str]:
+    return statements.CELL_STATEMENTS, ids.keyspace_of(cell.name)
+
+
+async def open_cells(settings: config.Settings) -> Stores:
+    """Connect to the home cell; other cells follow on first use. Raises StoreError."""
+    if settings.store is None:
+        raise InvalidInput("The settings have no [store].", remedy="Add it.")
+    home = await connect(
+        settings.home,
+        settings.store,
+        keyspaces=[
+            _cell_statements(settings.home),
+            (statements.GLOBAL_STATEMENTS, GLOBAL_KEYSPACE),
+        ],
+    )
+    return Stores(settings, home)

@@ -1,0 +1,153 @@
+"""Every CQL statement of the running services, with its whole contract beside it.
+
+Consistency, by kind of table (reference: Cassandra's documentation on lightweight transactions):
+- ``host`` rows: Paxos among the replicas of the cell's own datacenter (LOCAL_SERIAL). The commit is
+  QUORUM, not LOCAL_QUORUM: the keyspace lives in one datacenter, so both mean its quorum, but
+  QUORUM also waits correctly when the coordinator is elsewhere.
+- views: may be stale, so one replica answers.
+- everything else: LOCAL_QUORUM, that is read-your-writes within a datacenter.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cassandra import ConsistencyLevel as Cl
+from msgspec import Struct
+
+
+class Statement(Struct, frozen=True):
+    """A named statement. ``{keyspace}`` is filled in per cell; ``idempotent`` only documents what
+    the caller may do: the driver itself never sends a statement twice (FallthroughRetryPolicy)."""
+
+    name: str
+    cql: str
+    consistency: int
+    idempotent: bool
+    serial_consistency: int | None = None
+
+
+READ_HOST: Final = Statement(
+    name="read_host",
+    cql="SELECT host, name, rev, status, records FROM {keyspace}.host WHERE host = ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+READ_HOST_SERIAL: Final = Statement(
+    name="read_host_serial",
+    cql="SELECT host, name, rev, status, records FROM {keyspace}.host WHERE host = ?",
+    consistency=Cl.LOCAL_SERIAL,
+    idempotent=True,
+)
+
+SCAN_HOSTS: Final = Statement(
+    name="scan_hosts",
+    cql="SELECT host, name, rev, status, records FROM {keyspace}.host",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+INSERT_HOST: Final = Statement(
+    name="insert_host",
+    cql="INSERT INTO {keyspace}.host (host, name, rev, status, records) VALUES (?, ?, ?, ?, ?) "
+    "IF NOT EXISTS",
+    consistency=Cl.QUORUM,
+    serial_consistency=Cl.LOCAL_SERIAL,
+    idempotent=False,
+)
+
+UPDATE_HOST: Final = Statement(
+    name="update_host",
+    cql="UPDATE {keyspace}.host SET name = ?, rev = ?, status = ?, records = ? "
+    "WHERE host = ? IF rev = ?",
+    consistency=Cl.QUORUM,
+    serial_consistency=Cl.LOCAL_SERIAL,
+    idempotent=False,
+)
+
+READ_VIEWS: Final = Statement(
+    name="read_views",
+    cql="SELECT view FROM {keyspace}.host_view WHERE bucket = ?",
+    consistency=Cl.LOCAL_ONE,
+    idempotent=True,
+)
+
+WRITE_VIEW: Final = Statement(
+    name="write_view",
+    cql="INSERT INTO {keyspace}.host_view (bucket, host, rev, view) VALUES (?, ?, ?, ?) "
+    "USING TIMESTAMP ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+PUT_REQUEST: Final = Statement(
+    name="put_request",
+    cql="INSERT INTO {keyspace}.request (id, rev, body) VALUES (?, ?, ?) USING TIMESTAMP ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+GET_REQUEST: Final = Statement(
+    name="get_request",
+    cql="SELECT body FROM {keyspace}.request WHERE id = ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+PUT_INSTANCE: Final = Statement(
+    name="put_instance",
+    cql="INSERT INTO {keyspace}.instance (id, rev, body) VALUES (?, ?, ?) USING TIMESTAMP ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+PUT_INSTANCE_BY_PROJECT: Final = Statement(
+    name="put_instance_by_project",
+    cql="INSERT INTO {keyspace}.instance_by_project (project, created_ms, id, rev, body) "
+    "VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+GET_INSTANCE: Final = Statement(
+    name="get_instance",
+    cql="SELECT body FROM {keyspace}.instance WHERE id = ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+LIST_INSTANCES: Final = Statement(
+    name="list_instances",
+    cql="SELECT body FROM {keyspace}.instance_by_project WHERE project = ? LIMIT ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+LIST_INSTANCES_AFTER: Final = Statement(
+    name="list_instances_after",
+    cql="SELECT body FROM {keyspace}.instance_by_project "
+    "WHERE project = ? AND (created_ms, id) < (?, ?) LIMIT ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+CELL_STATEMENTS: Final = (
+    READ_HOST,
+    READ_HOST_SERIAL,
+    SCAN_HOSTS,
+    INSERT_HOST,
+    UPDATE_HOST,
+    READ_VIEWS,
+    WRITE_VIEW,
+    PUT_REQUEST,
+    GET_REQUEST,
+)
+
+GLOBAL_STATEMENTS: Final = (
+    PUT_INSTANCE,
+    PUT_INSTANCE_BY_PROJECT,
+    GET_INSTANCE,
+    LIST_INSTANCES,
+    LIST_INSTANCES_AFTER,
+)
