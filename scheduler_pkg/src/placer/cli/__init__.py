@@ -1,0 +1,1 @@
+"""The command line: a module per noun, tables for people, JSON for programs."""
