@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from placer.errors import InvalidInput, PlacerError
-from placer.replay import fleet, plan, traces
+from placer.replay import plan, traces
 from placer.replay.client import connect
 from placer.replay.outcome import Result, tally
 from placer.replay.runner import BURST, CONTENDERS_PER_REGION, Progress, Run, Workload
