@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
@@ -49,6 +48,11 @@ _GUESSES_MAX: Final = 4096
 _BACKOFF_S: Final = 0.002
 _BACKOFF_MAX_S: Final = 0.1
 _VIEW_WRITE_TRIES: Final = 3
+
+
+def _now_s() -> float:
+    """Monotonic seconds, as the event loop counts them (a simulation has a clock of its own)."""
+    return asyncio.get_running_loop().time()
 
 
 class Tally:
@@ -143,7 +147,7 @@ class HostWriter:
             )
         if seed is not None:
             self._remember(seed)
-        member = _Member(operation, time.monotonic() + deadline_s, tally or Tally())
+        member = _Member(operation, _now_s() + deadline_s, tally or Tally())
         if waiting is None:
             self._waiting[host] = [member]
             self._spawn(self._drain(host))
@@ -304,7 +308,7 @@ class HostWriter:
 
     def _expire(self, group: list[_Member]) -> list[_Member]:
         """Members whose deadline has not passed; the others hear what is known of them."""
-        now = time.monotonic()
+        now = _now_s()
         for member in group:
             if member.deadline <= now:
                 member.fail(

@@ -43,7 +43,7 @@ class _LazyGroup(TyperGroup):
         module = importlib.import_module(f"placer.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command
         if hasattr(module, "app"):
-            command = typer.main.get_command(module.app)
+            command = typer.main.get_group(module.app)
         else:
             single = typer.Typer(add_completion=False)
             single.command()(module.command)

@@ -28,7 +28,7 @@ CONCURRENCY_MAX: Final = 1024
 _LINE_EVERY_S: Final = 5.0
 
 
-def replay(
+def command(
     target: Annotated[
         list[str], typer.Option(help="CELL=URL of a cell's API; once for each cell.")
     ],
