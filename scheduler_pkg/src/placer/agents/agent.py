@@ -1,0 +1,444 @@
+"""The agent's loop: from each claim of its hosts to an instance, and back to nothing.
+
+Source: the claim protocol, section 6. The agent is a loop over (row, driver): it is sent the claims
+of its hosts' rows in whatever state they are, at any time and more than once, and does the one thing
+that brings each closer to its end. A crash is a restart of the loop.
+
+What goes wrong the naive way, building whenever an order comes: orders are repeated after every
+reconnect, may be older than what the agent has done since, and may come twice at once. Therefore
+one claim is worked on by one worker at a time, an order that comes meanwhile waits its turn (only
+the newest is kept), and every order is judged by ``decide`` against what the driver runs and what
+the journal says was done. A step whose answer was lost is not followed by anything: the next report
+brings the claim again, in the state the row has.
+
+    claimed   ADOPT, then as building; not adopted: never built
+    building  build, then BUILT; the build failed: DELETING, then as deleting
+    deleting  destroy, then GONE
+
+An entry leaves the row only after its instance is destroyed, and an instance is only built for an
+entry in ``building``: so no instance is ever without capacity, whenever the agent dies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import itertools
+import random
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from placer.agents.drivers.base import Driver, DriverError
+from placer.agents.journal import Journal, Phase
+from placer.agents.link import Connect, Link, LinkLost, LinkRefused, Socket, agent_url
+from placer.errors import InvalidInput, PlacerError
+from placer.model.messages import ClaimOrder, HostReport, StepDone, StepKind
+from placer.model.records import ClaimState
+from placer.settings import Agent as AgentSettings
+from placer.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+#: Reason of a StepDone that says: nothing is decided, ask again.
+RETRY: Final = "retry"
+#: Tries of one step or destruction before the claim is left to the next report.
+_TRIES_MAX: Final = 8
+_BACKOFF_S: Final = 0.1
+_BACKOFF_MAX_S: Final = 5.0
+_REPORT_TRIES_MAX: Final = 3
+#: A batch of hosts may need this many answers' time.
+_REPORT_TIMEOUTS: Final = 4
+#: An instance whose claim is missing from this many complete listings in a row is removed.
+_MISSED_MAX: Final = 2
+#: So many fruitless rounds mean the longest wait.
+_LONG_WAIT: Final = 16
+#: Refusals of a step: the claim is not on the row; it is being deleted.
+_GONE: Final = "claim_gone"
+_DELETING: Final = f"claim_{ClaimState.DELETING}"
+
+
+class Action(enum.Enum):
+    """What an order asks for, given what the agent has and did."""
+
+    NOTHING = "nothing"
+    ADOPT = "adopt"
+    BUILD = "build"
+    SAY_BUILT = "say built"
+    DESTROY = "destroy"
+
+
+def decide(state: ClaimState, phase: Phase | None, runs: bool) -> Action:
+    """The next action for a claim that the row had in ``state``.
+
+    ``phase`` is the journal's, ``runs`` the driver's word. The order may be older than both: then
+    nothing is done, as the next report tells the truth anew.
+    """
+    if state is ClaimState.DELETING:
+        return Action.DESTROY
+    if phase is Phase.DESTROYING:
+        return Action.NOTHING
+    if state is ClaimState.BUILT:
+        # Built, but the answer to BUILT never came: who lists instances may not know it yet.
+        return Action.SAY_BUILT if runs and phase is not Phase.BUILT else Action.NOTHING
+    if phase is Phase.BUILT:
+        return Action.NOTHING
+    if state is ClaimState.BUILDING and runs:
+        return Action.SAY_BUILT
+    if state is ClaimState.BUILDING and phase is Phase.BUILDING:
+        return Action.BUILD
+    # Claimed; or building and the journal has never heard of it: the journal was lost, or the order
+    # is older than the claim's end. Adopting again tells the two apart.
+    return Action.ADOPT
+
+
+class _Abandoned(PlacerError):
+    """A claim is left as it is until the next report brings it again."""
+
+    code = "agent.abandoned"
+
+
+class Status(Struct, frozen=True):
+    """What ``placer agent status`` shows. ``reported``: hosts whose row holds their report."""
+
+    agent: str
+    cell: str
+    scheduler: str
+    hosts: int
+    reported: int
+    waiting: int
+    working: int
+    claims: dict[str, int]
+
+
+class Agent:
+    """One agent process: its connection, its workers, the claims they work on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        driver: Driver,
+        journal: Journal,
+        connect: Connect,
+        *,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._settings = _checked(settings)
+        self._cell = settings.cell
+        self._urls = _from(self._settings.name, [agent_url(u) for u in settings.home.schedulers])
+        self._driver = driver
+        self._journal = journal
+        self._connect = connect
+        self._rng = rng or random.Random()
+        self._runs: set[str] = set()
+        self._link: Link | None = None
+        # Every claim in ``_orders`` is either in ``_queue`` once or being worked on. Both are
+        # bounded by the claims of this agent's hosts.
+        self._orders: dict[str, ClaimOrder] = {}
+        self._busy: set[str] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
+        # Claims known before the report under way was sent, and how often a complete listing of
+        # their host did not have them.
+        self._known_before: frozenset[str] = frozenset()
+        self._missed: dict[str, int] = {}
+        self._stopping = False
+        self._scheduler = ""
+        self._hosts: dict[str, str] = {}
+        self._hosts_total = 0
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop``, then finish what is begun within ``shutdown_grace_s``."""
+        self._runs = await self._driver.running()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._work(), name=f"worker-{number}")
+                for number in range(self._settings.builds_max)
+            ]
+            tasks.append(group.create_task(self._stay_connected(), name="connection"))
+            await stop.wait()
+            await self._finish()
+            for task in tasks:
+                task.cancel()
+
+    def status(self) -> Status:
+        """Where the agent stands now."""
+        phases = [entry.phase for entry in self._journal.entries.values()]
+        return Status(
+            agent=self._settings.name,
+            cell=self._cell,
+            scheduler=self._scheduler,
+            hosts=self._hosts_total,
+            reported=len(self._hosts) if self._scheduler else 0,
+            waiting=self._queue.qsize(),
+            working=len(self._busy),
+            claims={phase.value: phases.count(phase) for phase in Phase},
+        )
+
+    async def _finish(self) -> None:
+        """Take no new work; wait for what is begun. What is cut short a restart takes up again."""
+        self._stopping = True
+        self._orders.clear()
+        try:
+            async with asyncio.timeout(self._settings.shutdown_grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            log.warning("shutdown_grace_over", grace_s=self._settings.shutdown_grace_s)
+        log.info("agent_stopped", unfinished=len(self._busy))
+
+    # -- the connection
+
+    async def _stay_connected(self) -> None:
+        """Connect for ever, to one scheduler after the other, with growing, jittered waits."""
+        failures = 0
+        for url in itertools.cycle(self._urls):
+            self._hosts.clear()
+            try:
+                async with self._connect(url) as socket:
+                    await self._serve(url, socket)
+            except LinkRefused as error:
+                failures = _LONG_WAIT * len(self._urls)
+                log.error("refused_by_scheduler", url=url, why=str(error))
+            except LinkLost as error:
+                caught_up = bool(self._hosts)
+                failures = 0 if caught_up else failures + 1
+                log.warning("connection_lost", url=url, why=str(error))
+            await asyncio.sleep(self._reconnect_delay_s(failures))
+
+    def _reconnect_delay_s(self, failures: int) -> float:
+        rounds = min(failures // len(self._urls), _LONG_WAIT)
+        longest = min(self._settings.reconnect_s * 2.0**rounds, self._settings.reconnect_max_s)
+        return longest * self._rng.uniform(0.5, 1.0)
+
+    async def _serve(self, url: str, socket: Socket) -> None:
+        """Report and take orders over one connection until it breaks: always ends in LinkLost."""
+        link = Link(socket, self._take, answer_timeout_s=self._settings.answer_timeout_s)
+        scheduler = await link.greet(self._settings.name, self._cell)
+        log.info("connected", url=url, scheduler=scheduler)
+        reader = asyncio.create_task(link.read(), name="reader")
+        self._link, self._scheduler = link, scheduler
+        try:
+            await self._report_forever(link)
+        finally:
+            self._link, self._scheduler = None, ""
+            reader.cancel()
+            await asyncio.wait({reader})
+            if not reader.cancelled() and not isinstance(reader.exception(), LinkLost):
+                reader.result()
+
+    async def _report_forever(self, link: Link) -> None:
+        while True:
+            complete = await self._report(link)
+            longest = self._settings.reconcile_every_s
+            if not complete:
+                longest = min(longest, self._settings.reconnect_max_s)
+            await link.sleep(longest * self._rng.uniform(0.8, 1.0))
+
+    async def _report(self, link: Link) -> bool:
+        """Report every host once, in batches; whether all rows hold what was reported."""
+        hosts = await self._driver.describe()
+        self._hosts_total = len(hosts)
+        missing = 0
+        for batch in _batches(hosts, self._settings.report_batch):
+            missing += len(await self._report_batch(link, batch))
+        if missing:
+            log.warning("hosts_not_reported", missing=missing, hosts=len(hosts))
+        return not missing
+
+    async def _report_batch(
+        self, link: Link, batch: tuple[HostReport, ...]
+    ) -> tuple[HostReport, ...]:
+        """Report ``batch``, those that failed again; returns those that failed every time."""
+        for attempt in range(_REPORT_TRIES_MAX):
+            if attempt:
+                await link.sleep(self._backoff_s(attempt))
+            self._known_before = frozenset(self._journal.entries)
+            timeout_s = _REPORT_TIMEOUTS * self._settings.answer_timeout_s
+            done = await link.report(batch, timeout_s)
+            self._hosts.update(done)
+            batch = tuple(host for host in batch if host.name not in done)
+            if not batch:
+                break
+        return batch
+
+    # -- orders
+
+    def _take(self, orders: tuple[ClaimOrder, ...], listed: frozenset[str]) -> None:
+        """Orders came; they are complete for the hosts ``listed``."""
+        for order in orders:
+            self._accept(order)
+        if listed:
+            self._look_for_vanished({order.claim for order in orders}, listed)
+
+    def _accept(self, order: ClaimOrder) -> None:
+        claim = order.claim
+        if self._stopping:
+            return
+        if claim in self._busy:
+            self._orders[claim] = order
+        elif self._decide(order) is not Action.NOTHING:
+            if claim not in self._orders:
+                self._queue.put_nowait(claim)
+            self._orders[claim] = order
+
+    def _look_for_vanished(self, present: set[str], listed: frozenset[str]) -> None:
+        """Take down instances whose claim is no longer on its host's row.
+
+        It cannot happen while the protocol is kept: only the agent removes adopted claims. It does
+        when rows are restored from an older backup. A claim that was adopted after the report was
+        sent may rightly be absent, hence only those known before; and one listing is not enough.
+        """
+        for claim in self._known_before:
+            entry = self._journal.entries.get(claim)
+            if entry is None or entry.order.host not in listed or claim in self._busy:
+                continue
+            if claim in present:
+                self._missed.pop(claim, None)
+                continue
+            missed = self._missed.get(claim, 0) + 1
+            self._missed[claim] = missed
+            if missed >= _MISSED_MAX:
+                del self._missed[claim]
+                log.error("claim_vanished", claim=claim, host=entry.order.host)
+                self._accept(msgspec.structs.replace(entry.order, state=ClaimState.DELETING))
+
+    def _decide(self, order: ClaimOrder) -> Action:
+        return decide(order.state, self._journal.phase(order.claim), order.claim in self._runs)
+
+    # -- the work
+
+    async def _work(self) -> None:
+        """One worker: a claim at a time, each as far as it will go."""
+        while True:
+            claim = await self._queue.get()
+            order = self._orders.pop(claim, None)
+            if order is None:
+                continue
+            self._busy.add(claim)
+            self._idle.clear()
+            try:
+                await self._carry(order)
+            except (LinkLost, _Abandoned) as error:
+                log.info("claim_left", claim=claim, why=str(error))
+            except Exception:
+                # One claim's trouble must not stop the other hosts; the next report brings it
+                # again.
+                log.exception("claim_failed", claim=claim)
+            finally:
+                self._busy.discard(claim)
+                if not self._busy:
+                    self._idle.set()
+                if claim in self._orders:
+                    self._queue.put_nowait(claim)
+
+    async def _carry(self, order: ClaimOrder) -> None:
+        """Bring one claim as far as it will go. Safe to repeat and to cut short anywhere."""
+        action = self._decide(order)
+        if action is Action.ADOPT:
+            action = await self._adopt(order)
+        if action is Action.BUILD:
+            action = await self._build(order)
+        if action is Action.SAY_BUILT:
+            action = await self._say_built(order)
+        if action is Action.DESTROY:
+            await self._destroy(order)
+
+    async def _adopt(self, order: ClaimOrder) -> Action:
+        done = await self._step(order, StepKind.ADOPT)
+        if not done.ok:
+            # The lease ended, or the order is old. Never build for it.
+            log.info("not_adopted", claim=order.claim, why=done.reason)
+            return Action.NOTHING
+        return Action.SAY_BUILT if order.claim in self._runs else Action.BUILD
+
+    async def _build(self, order: ClaimOrder) -> Action:
+        """Build; what failed is given back by way of ``deleting`` (rule 22)."""
+        await self._journal.put(order, Phase.BUILDING)
+        try:
+            async with asyncio.timeout(self._settings.build_timeout_s):
+                await self._driver.build(order)
+        except (DriverError, TimeoutError) as error:
+            log.warning("build_failed", claim=order.claim, host=order.host, why=repr(error))
+        else:
+            self._runs.add(order.claim)
+            return Action.SAY_BUILT
+        done = await self._step(order, StepKind.DELETING)
+        if done.ok or done.reason == _GONE:
+            return Action.DESTROY
+        raise _Abandoned(f"DELETING after a failed build: {done.reason}.")
+
+    async def _say_built(self, order: ClaimOrder) -> Action:
+        done = await self._step(order, StepKind.BUILT)
+        if done.ok:
+            await self._journal.put(order, Phase.BUILT)
+            return Action.NOTHING
+        if done.reason in (_DELETING, _GONE):
+            return Action.DESTROY
+        raise _Abandoned(f"BUILT: {done.reason}.")
+
+    async def _destroy(self, order: ClaimOrder) -> None:
+        await self._journal.put(order, Phase.DESTROYING)
+        self._runs.discard(order.claim)
+        for attempt in range(1, _TRIES_MAX + 1):
+            try:
+                async with asyncio.timeout(self._settings.build_timeout_s):
+                    await self._driver.destroy(order)
+                break
+            except (DriverError, TimeoutError) as error:
+                log.warning("destroy_failed", claim=order.claim, attempt=attempt, why=repr(error))
+            await asyncio.sleep(self._backoff_s(attempt))
+        else:
+            raise _Abandoned("The instance cannot be destroyed.")
+        done = await self._step(order, StepKind.GONE)
+        if not done.ok:
+            raise _Abandoned(f"GONE: {done.reason}.")
+        await self._journal.forget(order.claim)
+
+    async def _step(self, order: ClaimOrder, kind: StepKind) -> StepDone:
+        """The scheduler's verdict on a step; asks again while it has none. Raises LinkLost."""
+        for attempt in range(1, _TRIES_MAX + 1):
+            if self._link is None:
+                raise LinkLost("There is no connection.")
+            done = await self._link.step(order.host, order.claim, kind)
+            if done.ok or done.reason != RETRY:
+                return done
+            await asyncio.sleep(self._backoff_s(attempt))
+        raise _Abandoned(f"No verdict on {kind} in {_TRIES_MAX} tries.")
+
+    def _backoff_s(self, attempt: int) -> float:
+        return min(_BACKOFF_S * 2.0**attempt, _BACKOFF_MAX_S) * self._rng.uniform(0.5, 1.0)
+
+
+def _checked(settings: Settings) -> AgentSettings:
+    """The agent's part of the settings; raises InvalidInput."""
+    agent = settings.agent
+    if agent is None:
+        raise InvalidInput(
+            "The settings have no [agent] part.", remedy="Give an agent's settings file."
+        )
+    if not settings.home.schedulers:
+        raise InvalidInput(
+            f"Cell {settings.cell} has no schedulers in the settings.",
+            remedy="List their URLs in the cell's schedulers.",
+        )
+    if agent.answer_timeout_s <= settings.cluster.claim_deadline_s:
+        raise InvalidInput("agent.answer_timeout_s must exceed cluster.claim_deadline_s.")
+    if agent.builds_max < 1 or agent.report_batch < 1:
+        raise InvalidInput("agent.builds_max and agent.report_batch must be at least 1.")
+    return agent
+
+
+def _from(name: str, urls: list[str]) -> list[str]:
+    """``urls`` turned round by ``name``, so that agents spread over the schedulers."""
+    first = zlib.crc32(name.encode()) % len(urls)
+    return urls[first:] + urls[:first]
+
+
+def _batches(hosts: list[HostReport], size: int) -> Iterator[tuple[HostReport, ...]]:
+    for start in range(0, len(hosts), size):
+        yield tuple(hosts[start : start + size])

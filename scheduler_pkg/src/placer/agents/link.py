@@ -1,0 +1,233 @@
+"""The agent's end of its one connection to a scheduler.
+
+Questions carry a ``seq`` and are answered in any order; Orders come unasked. When the connection
+breaks every open question ends with LinkLost, which says nothing about what the scheduler did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final, Protocol
+
+import msgspec
+from websockets.asyncio.client import connect as websocket_connect
+from websockets.exceptions import WebSocketException
+
+from placer.errors import PlacerError
+from placer.model.messages import (
+    PROTOCOL,
+    ClaimOrder,
+    FromAgent,
+    Hello,
+    HostReport,
+    Orders,
+    Refused,
+    Report,
+    Reported,
+    Step,
+    StepDone,
+    StepKind,
+    ToAgent,
+    Welcome,
+)
+from placer.settings import Agent
+
+#: Path of the agents' connection on a scheduler.
+PATH: Final = "/internal/v1/agent"
+#: Largest message the agent takes: all claims of one batch of hosts.
+_MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+_CLOSE_TIMEOUT_S: Final = 2.0
+
+_decode: Final = msgspec.json.Decoder(ToAgent).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+#: Takes orders, and the hosts (uuids) whose every claim they are; none for orders pushed singly.
+OnOrders = Callable[[tuple[ClaimOrder, ...], frozenset[str]], None]
+
+
+class LinkLost(PlacerError):
+    """The connection broke, could not be made, or went silent."""
+
+    code = "agent.link_lost"
+
+
+class LinkRefused(LinkLost):
+    """The scheduler will not talk to this agent as it is configured."""
+
+    code = "agent.link_refused"
+
+
+class Socket(Protocol):
+    """What is used of a websocket."""
+
+    async def recv(self) -> str | bytes: ...
+
+    async def send(self, message: str) -> None: ...
+
+
+#: Opens a connection to a URL; raises LinkLost.
+Connect = Callable[[str], AbstractAsyncContextManager[Socket]]
+
+
+def agent_url(scheduler: str) -> str:
+    """Websocket URL for agents of the scheduler with base URL ``scheduler``."""
+    return scheduler.rstrip("/").replace("http", "ws", 1) + PATH
+
+
+def connector(token: str, settings: Agent) -> Connect:
+    """Opens real connections, authenticated by the service token."""
+
+    @asynccontextmanager
+    async def connect(url: str) -> AsyncIterator[Socket]:
+        try:
+            socket = await websocket_connect(
+                url,
+                additional_headers={"Authorization": f"Bearer {token}"},
+                proxy=None,
+                compression=None,
+                open_timeout=settings.connect_timeout_s,
+                ping_interval=settings.heartbeat_s,
+                ping_timeout=settings.heartbeat_s,
+                close_timeout=_CLOSE_TIMEOUT_S,
+                max_size=_MESSAGE_BYTES_MAX,
+            )
+        except (OSError, TimeoutError, WebSocketException) as error:
+            raise LinkLost(f"Cannot connect to {url}: {error}.") from error
+        try:
+            yield _Text(socket)
+        finally:
+            await socket.close()
+
+    return connect
+
+
+class _Text:
+    """A websockets connection that sends text."""
+
+    def __init__(self, socket: Socket) -> None:
+        self.recv = socket.recv
+        self._send = socket.send
+
+    async def send(self, message: str) -> None:
+        await self._send(message)
+
+
+class Link:
+    """One open connection. ``read`` must run for the others to be answered."""
+
+    def __init__(self, socket: Socket, on_orders: OnOrders, *, answer_timeout_s: float) -> None:
+        self._socket = socket
+        self._on_orders = on_orders
+        self._answer_timeout_s = answer_timeout_s
+        self._seq = itertools.count(1)
+        self._open: dict[int, asyncio.Future[Reported | StepDone]] = {}
+        self._listed: frozenset[str] = frozenset()
+        self._lost = asyncio.Event()
+        self._why = LinkLost("The connection broke.")
+
+    async def greet(self, agent: str, cell: str) -> str:
+        """Say hello; returns the scheduler's name. To be called once, before ``read``."""
+        try:
+            async with asyncio.timeout(self._answer_timeout_s):
+                await self._send(Hello(agent=agent, cell=cell))
+                answer = await self._receive()
+        except TimeoutError as error:
+            raise LinkLost("The scheduler did not answer Hello.") from error
+        if isinstance(answer, Welcome) and answer.protocol == PROTOCOL:
+            return answer.scheduler
+        raise LinkRefused(
+            f"The scheduler answered Hello with {answer!r}.",
+            remedy=f"Agent and scheduler must both speak protocol {PROTOCOL}.",
+        )
+
+    async def read(self) -> None:
+        """Take what the scheduler sends until the connection breaks, and raise what broke it."""
+        try:
+            while True:
+                self._take(await self._receive())
+        except LinkLost as error:
+            self._why = error
+            raise
+        finally:
+            self._lost.set()
+            for future in self._open.values():
+                if not future.done():
+                    future.set_exception(self._why)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, but no longer than the connection lasts: then raises what broke it."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._lost.wait()
+        except TimeoutError:
+            return
+        raise self._why
+
+    async def report(self, hosts: tuple[HostReport, ...], timeout_s: float) -> dict[str, str]:
+        """Report hosts; returns the uuid by name of those whose rows hold it now."""
+        answer = await self._ask(Report(seq=next(self._seq), hosts=hosts), timeout_s)
+        if not isinstance(answer, Reported):
+            raise LinkLost(f"A Report was answered with {answer!r}.")
+        return answer.hosts
+
+    async def step(self, host: str, claim: str, kind: StepKind) -> StepDone:
+        """Ask for a step. Safe to repeat, also when LinkLost left its outcome open."""
+        step = Step(seq=next(self._seq), host=host, claim=claim, kind=kind)
+        answer = await self._ask(step, self._answer_timeout_s)
+        if not isinstance(answer, StepDone):
+            raise LinkLost(f"A Step was answered with {answer!r}.")
+        return answer
+
+    async def _ask(self, message: Report | Step, timeout_s: float) -> Reported | StepDone:
+        if self._lost.is_set():
+            raise self._why
+        future: asyncio.Future[Reported | StepDone] = asyncio.get_running_loop().create_future()
+        self._open[message.seq] = future
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._send(message)
+                return await future
+        except TimeoutError as error:
+            raise LinkLost(f"No answer for {timeout_s:g} s.") from error
+        finally:
+            del self._open[message.seq]
+
+    def _take(self, message: ToAgent) -> None:
+        match message:
+            case Reported():
+                # The next Orders are all claims of these hosts: the scheduler sends the two
+                # together.
+                self._listed = frozenset(message.hosts.values())
+                self._answer(message)
+            case StepDone():
+                self._answer(message)
+            case Orders():
+                listed, self._listed = self._listed, frozenset()
+                self._on_orders(message.claims, listed)
+            case Refused():
+                raise LinkRefused(message.message)
+            case Welcome():
+                raise LinkLost("The scheduler sent a second Welcome.")
+
+    def _answer(self, message: Reported | StepDone) -> None:
+        future = self._open.get(message.seq)
+        if future is not None and not future.done():
+            future.set_result(message)
+
+    async def _send(self, message: FromAgent) -> None:
+        try:
+            await self._socket.send(_encode(message).decode())
+        except (OSError, WebSocketException) as error:
+            raise LinkLost(f"The connection broke: {error}.") from error
+
+    async def _receive(self) -> ToAgent:
+        try:
+            message: ToAgent = _decode(await self._socket.recv())
+        except (OSError, WebSocketException) as error:
+            raise LinkLost(f"The connection broke: {error}.") from error
+        except msgspec.DecodeError as error:
+            raise LinkLost(f"The scheduler sent something unreadable: {error}.") from error
+        return message

@@ -1,0 +1,130 @@
+"""``placer agent``: run an agent process, or show where a running one stands."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import structlog
+import typer
+
+from placer import settings as config
+from placer.agents import drivers
+from placer.agents.agent import Agent, Status
+from placer.agents.journal import Journal
+from placer.agents.link import connector
+from placer.errors import InvalidInput, NotFound
+from placer.settings import Settings
+
+app = typer.Typer(help="Manage hosts: find their claims, build, settle.")
+
+_STATUS_EVERY_S: Final = 1.0
+_STATUS_STALE_S: Final = 10.0
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
+    settings: Annotated[
+        Path | None, typer.Option("--settings", help="TOML file with an [agent] part.")
+    ] = None,
+) -> None:
+    """Run an agent until SIGTERM; it finishes what it has begun within agent.shutdown_grace_s."""
+    if context.invoked_subcommand is not None:
+        return
+    if settings is None:
+        raise InvalidInput("An agent needs settings.", remedy="Give their file with --settings.")
+    _log_to_stderr()
+    asyncio.run(_run(config.load(settings)))
+
+
+@app.command()
+def status(
+    settings: Annotated[Path, typer.Option("--settings", help="The running agent's TOML file.")],
+    ready: Annotated[
+        bool, typer.Option("--ready", help="Exit with 1 unless every host is reported.")
+    ] = False,
+) -> None:
+    """Print, as JSON, where the agent with these settings stands."""
+    path = _status_file(config.load(settings))
+    try:
+        text, age_s = path.read_bytes(), time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        age_s = _STATUS_STALE_S
+    if age_s >= _STATUS_STALE_S:
+        raise NotFound(
+            f"No agent has written {path} for {_STATUS_STALE_S:g} s.",
+            remedy="Is it running? Its log says why not.",
+        )
+    sys.stdout.write(text.decode() + "\n")
+    now = msgspec.json.decode(text, type=Status)
+    if ready and not now.hosts == now.reported > 0:
+        raise typer.Exit(1)
+
+
+async def _run(settings: Settings) -> None:
+    part = settings.agent
+    if part is None:
+        raise InvalidInput(
+            "The settings have no [agent] part.", remedy="Give an agent's settings file."
+        )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    token = config.read_secret(settings.service_token_file)
+    with (
+        contextlib.closing(Journal(part.journal_dir)) as journal,
+        contextlib.closing(drivers.make(part)) as driver,
+    ):
+        agent = Agent(settings, driver, journal, connector(token, part))
+        async with asyncio.TaskGroup() as tasks:
+            publisher = tasks.create_task(_publish(agent, _status_file(settings)))
+            await agent.run(stop)
+            publisher.cancel()
+
+
+async def _publish(agent: Agent, path: Path) -> None:
+    """Keep the status file fresh, for ``placer agent status``."""
+    fresh = path.with_suffix(".new")
+    while True:
+        text = msgspec.json.encode(agent.status())
+        await asyncio.to_thread(_replace, path, fresh, text)
+        await asyncio.sleep(_STATUS_EVERY_S)
+
+
+def _replace(path: Path, fresh: Path, text: bytes) -> None:
+    fresh.write_bytes(text)
+    os.replace(fresh, path)
+
+
+def _status_file(settings: Settings) -> Path:
+    if settings.agent is None:
+        raise InvalidInput(
+            "The settings have no [agent] part.", remedy="Give an agent's settings file."
+        )
+    return settings.agent.journal_dir / "status.json"
+
+
+def _log_to_stderr() -> None:
+    """Lines for people on a terminal, JSON for machines."""
+    people = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if people else [structlog.processors.format_exc_info]),
+            structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )

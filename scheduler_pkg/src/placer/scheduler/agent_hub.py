@@ -1,0 +1,551 @@
+"""The scheduler's side of the agents' connections: who serves which host, and what they are told.
+
+Every agent keeps one connection to one scheduler process of its cell. An open connection is the
+whole proof of life: nothing is polled and the database is written only when a host comes, changes or
+leaves. The naive way, marking a host down when its connection breaks, would empty a cell whenever a
+scheduler process restarts: its agents are back on another process a second later. So a lost host is
+*suspect* first; when the grace is over, this process asks itself and its peers who serves it, and
+marks down only what nobody does. Two views are kept apart: ``_owners`` (who is connected here, exact)
+and the row's status (what claimers see, perhaps late). Should a host come back between the question
+and the write, it is reported once more after the write, or by its agent's next periodic report.
+
+Delivery is at least once. Orders may be dropped (full outbox, broken connection) and repeated; an
+agent gets every claim of its hosts after each report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+from litestar.exceptions import WebSocketException
+from msgspec import Struct
+
+from placer.claims.operations import (
+    AgentStep,
+    ExpireClaims,
+    Operation,
+    Refusal,
+    ReportInventory,
+    SetStatus,
+    lapsed,
+)
+from placer.errors import Conflict, PlacerError, UnknownResourceClass
+from placer.model import resource_classes
+from placer.model.ids import host_uuid
+from placer.model.messages import (
+    PROTOCOL,
+    ClaimOrder,
+    FromAgent,
+    Hello,
+    HostReport,
+    Orders,
+    Refused,
+    Report,
+    Reported,
+    Step,
+    StepDone,
+    StepKind,
+    ToAgent,
+    Welcome,
+)
+from placer.model.records import MAX_INT, ClaimState, HostRow, HostStatus, Inventory, Record
+
+log = structlog.get_logger(__name__)
+
+#: Reason of a StepDone that says: nothing is decided, ask again. Agents know the word.
+RETRY: Final = "retry"
+NOT_YOUR_HOST: Final = "not_your_host"
+
+#: Rows of reports written at once by this process, and messages of one agent handled at once.
+_REPORT_WRITES_MAX: Final = 32
+_INFLIGHT_MAX: Final = 256
+#: Messages that wait for a slow agent; beyond it orders are dropped until its next report.
+_OUTBOX_MAX: Final = 1024
+_REPORT_HOSTS_MAX: Final = 1024
+_HELLO_TIMEOUT_S: Final = 10.0
+_SEND_TIMEOUT_S: Final = 10.0
+#: Times that the peers are asked about lost hosts before no answer counts as "not here".
+_ASK_PEERS_MAX: Final = 3
+
+_decode: Final = msgspec.json.Decoder(FromAgent).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Transport(Protocol):
+    """An accepted websocket; Litestar's ``WebSocket`` is one.
+
+    Raises WebSocketException or OSError when the connection is closed.
+    """
+
+    async def receive_text(self) -> str: ...
+
+    async def send_text(self, data: str) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Writer(Protocol):
+    """What is used of the claims' HostWriter."""
+
+    async def submit(
+        self, host: str, operation: Operation, *, deadline_s: float
+    ) -> HostRow | Refusal: ...
+
+
+#: Told of a claim's row and record. May raise PlacerError: the agent then repeats the step.
+OnClaim = Callable[[HostRow, Record], Awaitable[None]]
+#: Whether whoever asked for a claim was or will be told that it was made. May raise PlacerError.
+Confirmed = Callable[[Record], Awaitable[bool]]
+#: Which of these hosts (uuids) another process of the cell serves. Raises when a peer is silent.
+ServesElsewhere = Callable[[set[str]], Awaitable[set[str]]]
+
+
+class _Closed(Exception):
+    """The connection is over."""
+
+
+class _Refuse(Exception):
+    """The agent must hear why, and the connection ends."""
+
+
+class _Connection:
+    """One agent's open connection, what it serves, and what waits to be sent to it."""
+
+    def __init__(self, agent: str, transport: Transport) -> None:
+        self.agent = agent
+        self.hosts: dict[str, HostReport] = {}
+        self.slots = asyncio.Semaphore(_INFLIGHT_MAX)
+        self._transport = transport
+        # Messages of one item are sent together, with nothing between them.
+        self._outbox: asyncio.Queue[tuple[ToAgent, ...]] = asyncio.Queue(_OUTBOX_MAX)
+
+    async def say(self, *messages: ToAgent) -> None:
+        """Send ``messages`` in their turn; waits while the outbox is full."""
+        await self._outbox.put(messages)
+
+    def offer(self, message: ToAgent) -> bool:
+        """Send ``message`` if there is room for it."""
+        try:
+            self._outbox.put_nowait((message,))
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def refuse(self, why: str) -> None:
+        """End the connection once the agent was told ``why``; what else waits is dropped."""
+        while not self._outbox.empty():
+            self._outbox.get_nowait()
+        self._outbox.put_nowait((Refused(message=why),))
+
+    async def send_forever(self) -> None:
+        while True:
+            for message in await self._outbox.get():
+                await _send(self._transport, message)
+                if isinstance(message, Refused):
+                    raise _Closed
+
+    async def receive(self) -> FromAgent:
+        return await _receive(self._transport)
+
+
+class _Suspects(Struct):
+    """Hosts that lost their connection; whether they are down is asked at ``due`` (monotonic)."""
+
+    hosts: set[str]
+    due: float
+    asked: int = 0
+
+
+class AgentHub:
+    """All agents connected to this process.
+
+    ``serve`` runs for each connection, ``run`` once for the process. ``on_built`` is awaited after a
+    claim's BUILT is on the row (the row and its record, normally ``built``), ``on_gone`` before a
+    ``deleting`` claim leaves the row (its instance is destroyed by then); both before the agent
+    hears of it, at least once, perhaps again after a crash: they must be idempotent.
+
+    ``confirmed`` guards the listings that follow a report. A claim of unknown outcome may be on a
+    row although its requester was told that there is none: such a claim must end with its lease, so
+    ``claimed`` entries are listed only if confirmed. (``deliver`` and ``push`` are for claims known
+    to be confirmed.) ``deadline_s`` bounds one write.
+    """
+
+    def __init__(
+        self,
+        *,
+        process: str,
+        cell: str,
+        writer: Writer,
+        on_built: OnClaim,
+        on_gone: OnClaim,
+        confirmed: Confirmed,
+        serves_elsewhere: ServesElsewhere,
+        grace_s: float,
+        deadline_s: float,
+    ) -> None:
+        self._process = process
+        self._cell = cell
+        self._writer = writer
+        self._on_built = on_built
+        self._on_gone = on_gone
+        self._confirmed = confirmed
+        self._serves_elsewhere = serves_elsewhere
+        self._grace_s = grace_s
+        self._deadline_s = deadline_s
+        self._connections: dict[str, _Connection] = {}
+        self._owners: dict[str, _Connection] = {}
+        self._report_slots = asyncio.Semaphore(_REPORT_WRITES_MAX)
+        # One item for each lost connection: bounded by connections made within the grace.
+        self._suspects: asyncio.Queue[_Suspects] = asyncio.Queue()
+
+    # -- for the rest of the scheduler
+
+    @property
+    def agents(self) -> int:
+        """Connected agents."""
+        return len(self._connections)
+
+    @property
+    def hosts(self) -> int:
+        """Hosts served by this process."""
+        return len(self._owners)
+
+    def serves(self, hosts: Collection[str]) -> set[str]:
+        """Those of ``hosts`` (uuids) whose agent is connected to this process."""
+        return {host for host in hosts if host in self._owners}
+
+    def deliver(self, host: str, record: Record) -> bool:
+        """Order one claim; False if its agent is not connected here or has no room for it."""
+        connection = self._owners.get(host)
+        return connection is not None and connection.offer(Orders(claims=(_order(host, record),)))
+
+    def push(self, row: HostRow) -> bool:
+        """Order all claims of ``row`` that wait for their agent; False as in ``deliver``."""
+        connection = self._owners.get(row.host)
+        if connection is None:
+            return False
+        waiting = (ClaimState.CLAIMED, ClaimState.DELETING)
+        orders = tuple(_order(row.host, r) for r in row.claims if r.state in waiting)
+        return not orders or connection.offer(Orders(claims=orders))
+
+    def suspect(self, hosts: Iterable[str]) -> None:
+        """Mark ``hosts`` down after the grace unless somebody serves them then."""
+        lost = set(hosts)
+        if lost:
+            self._suspects.put_nowait(_Suspects(lost, time.monotonic() + self._grace_s))
+
+    # -- one connection
+
+    async def serve(self, transport: Transport) -> None:
+        """Talk to one authenticated agent until the connection breaks; never raises for that."""
+        try:
+            connection = await self._greet(transport)
+        except _Refuse as refusal:
+            await _part(transport, str(refusal))
+            return
+        except _Closed:
+            await _part(transport, "")
+            return
+        try:
+            await self._converse(connection)
+        finally:
+            self._forget(connection)
+            await _part(transport, "")
+
+    async def _greet(self, transport: Transport) -> _Connection:
+        try:
+            async with asyncio.timeout(_HELLO_TIMEOUT_S):
+                hello = await _receive(transport)
+        except TimeoutError:
+            raise _Refuse("Say Hello first.") from None
+        if not isinstance(hello, Hello):
+            raise _Refuse("Say Hello first.")
+        if hello.protocol != PROTOCOL:
+            raise _Refuse(
+                f"This scheduler speaks protocol {PROTOCOL}, the agent {hello.protocol}. "
+                "Run the same release of both."
+            )
+        if hello.cell != self._cell:
+            raise _Refuse(
+                f"This scheduler serves cell {self._cell}, not {hello.cell}. "
+                "Give the agent the schedulers of its own cell."
+            )
+        connection = _Connection(hello.agent, transport)
+        earlier = self._connections.get(hello.agent)
+        if earlier is not None:
+            # The agent is back before its broken connection was noticed. Two processes under one
+            # name would drive each other out; both then log this sentence.
+            earlier.refuse(f"Another connection of agent {hello.agent} replaced this one.")
+            self._forget(earlier)
+        self._connections[hello.agent] = connection
+        await connection.say(Welcome(scheduler=self._process))
+        log.info("agent_connected", agent=hello.agent)
+        return connection
+
+    async def _converse(self, connection: _Connection) -> None:
+        """Send and receive until either end breaks. Steps under way are cut short then: the agent
+        repeats what it heard no answer to."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(connection.send_forever())
+                await self._receive_forever(connection, tasks)
+        except* _Closed:
+            log.info("agent_disconnected", agent=connection.agent, hosts=len(connection.hosts))
+
+    async def _receive_forever(self, connection: _Connection, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            try:
+                message = await connection.receive()
+            except _Refuse as refusal:
+                connection.refuse(str(refusal))
+                return
+            await connection.slots.acquire()
+            tasks.create_task(self._handle(connection, message))
+
+    async def _handle(self, connection: _Connection, message: FromAgent) -> None:
+        try:
+            match message:
+                case Report():
+                    await self._report(connection, message)
+                case Step():
+                    await connection.say(await self._step(connection, message))
+                case Hello():
+                    raise _Refuse("Say Hello once.")
+        except _Refuse as refusal:
+            log.error("agent_refused", agent=connection.agent, why=str(refusal))
+            connection.refuse(str(refusal))
+        finally:
+            connection.slots.release()
+
+    def _forget(self, connection: _Connection) -> None:
+        if self._connections.get(connection.agent) is connection:
+            del self._connections[connection.agent]
+        lost = {host for host in connection.hosts if self._owners.get(host) is connection}
+        for host in lost:
+            del self._owners[host]
+        self.suspect(lost)
+
+    # -- what agents ask for
+
+    async def _report(self, connection: _Connection, report: Report) -> None:
+        """Write the hosts' inventories and answer with every claim of those that were written."""
+        if len(report.hosts) > _REPORT_HOSTS_MAX:
+            raise _Refuse(f"A report may name at most {_REPORT_HOSTS_MAX} hosts.")
+        for host in report.hosts:
+            self._register(connection, host)
+        listings = await asyncio.gather(*(self._listing(host) for host in report.hosts))
+        written = [listing for listing in listings if listing is not None]
+        await connection.say(
+            Reported(seq=report.seq, hosts={row.name: row.host for row, _ in written}),
+            Orders(claims=tuple(order for _, orders in written for order in orders)),
+        )
+
+    async def _listing(self, report: HostReport) -> tuple[HostRow, list[ClaimOrder]] | None:
+        """The host's row with its report on it, and all orders of it; None if not now."""
+        try:
+            async with self._report_slots:
+                row = await self._write_report(report)
+                if any(lapsed(record, time.time_ns() // 1_000_000) for record in row.claims):
+                    row = await self._write(row.host, ExpireClaims())
+                records = [r for r in row.claims if await self._may_be_ordered(r)]
+        except PlacerError as error:
+            log.warning("report_not_written", host=report.name, why=str(error))
+            return None
+        return row, [_order(row.host, record) for record in records]
+
+    async def _may_be_ordered(self, record: Record) -> bool:
+        return record.state is not ClaimState.CLAIMED or await self._confirmed(record)
+
+    def _register(self, connection: _Connection, report: HostReport) -> None:
+        problem = _problem(report)
+        if problem:
+            raise _Refuse(f"Host {report.name!r}: {problem}.")
+        host = host_uuid(self._cell, report.name)
+        owner = self._owners.get(host)
+        if owner is not None and owner is not connection:
+            raise _Refuse(
+                f"Host {report.name!r} is served by agent {owner.agent}. "
+                "Only one agent may serve a host: stop one of the two."
+            )
+        if self._connections.get(connection.agent) is connection:
+            self._owners[host] = connection
+            connection.hosts[host] = report
+
+    async def _write_report(self, report: HostReport) -> HostRow:
+        """Bring the report on the host's row.
+
+        The writer sends nothing when the row holds it already, and reads the row serially then, so
+        the claims of the answer are never older than the report.
+        """
+        host = host_uuid(self._cell, report.name)
+        operation = ReportInventory(
+            provider=host,
+            name=report.name,
+            inventories=report.inventories,
+            traits=report.traits,
+        )
+        return await self._write(host, operation)
+
+    async def _write(self, host: str, operation: Operation) -> HostRow:
+        """Submit an operation that no row refuses."""
+        result = await self._writer.submit(host, operation, deadline_s=self._deadline_s)
+        if isinstance(result, Refusal):
+            raise Conflict(f"Host {host} refused {operation}: {result.reason}.")
+        return result
+
+    async def _step(self, connection: _Connection, step: Step) -> StepDone:
+        if self._owners.get(step.host) is not connection:
+            return StepDone(seq=step.seq, ok=False, reason=NOT_YOUR_HOST)
+        try:
+            if step.kind is StepKind.GONE:
+                await self._before_gone(step)
+            result = await self._submit(step, step.kind)
+            if isinstance(result, Refusal):
+                return StepDone(seq=step.seq, ok=False, reason=result.reason)
+            if step.kind is StepKind.BUILT:
+                record = result.find(step.claim)
+                if record is not None:
+                    await self._on_built(result, record)
+        except PlacerError as error:
+            log.warning("step_undecided", claim=step.claim, step=step.kind, why=str(error))
+            return StepDone(seq=step.seq, ok=False, reason=RETRY)
+        except Exception:
+            # One claim's trouble must not cost the agent its connection and all its hosts.
+            log.exception("step_failed", claim=step.claim, step=step.kind)
+            return StepDone(seq=step.seq, ok=False, reason=RETRY)
+        return StepDone(seq=step.seq, ok=True)
+
+    async def _before_gone(self, step: Step) -> None:
+        """Tell of a claim that is about to leave its row, while its record can still be read.
+
+        After the removal a crash would lose who must be told; now the agent repeats GONE. Asking
+        for DELETING again changes nothing and brings the row as it is.
+        """
+        row = await self._submit(step, StepKind.DELETING)
+        record = row.find(step.claim) if isinstance(row, HostRow) else None
+        if isinstance(row, HostRow) and record is not None:
+            await self._on_gone(row, record)
+
+    async def _submit(self, step: Step, kind: StepKind) -> HostRow | Refusal:
+        return await self._writer.submit(
+            step.host, AgentStep(claim=step.claim, kind=kind), deadline_s=self._deadline_s
+        )
+
+    # -- lost hosts
+
+    async def run(self) -> None:
+        """Mark lost hosts down, for ever. To be run once a process, in its task group."""
+        while True:
+            suspects = await self._suspects.get()
+            await asyncio.sleep(max(0.0, suspects.due - time.monotonic()))
+            await self._judge(suspects)
+
+    async def _judge(self, suspects: _Suspects) -> None:
+        lost = suspects.hosts - self.serves(suspects.hosts)
+        if not lost:
+            return
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                lost -= await self._serves_elsewhere(lost)
+        except (PlacerError, OSError, TimeoutError) as error:
+            if suspects.asked + 1 < _ASK_PEERS_MAX:
+                again = time.monotonic() + self._grace_s
+                self._suspects.put_nowait(_Suspects(lost, again, suspects.asked + 1))
+                return
+            # Safe either way: a host that is served all the same comes up with its next report.
+            log.warning("peers_silent", hosts=len(lost), why=repr(error))
+        lost -= self.serves(lost)
+        if lost:
+            log.warning("hosts_down", hosts=len(lost))
+            failed = await asyncio.gather(*(self._mark_down(host) for host in lost))
+            self.suspect(host for host in failed if host)
+
+    async def _mark_down(self, host: str) -> str:
+        """Write that ``host`` is down unless it is back; returns it when that must be tried again."""
+        try:
+            async with self._report_slots:
+                if host in self._owners:
+                    return ""
+                await self._write(host, SetStatus(HostStatus.DOWN))
+                owner = self._owners.get(host)
+                if owner is not None:
+                    # It came back while the write was under way.
+                    await self._write_report(owner.hosts[host])
+        except PlacerError as error:
+            log.warning("host_not_marked_down", host=host, why=str(error))
+            return host
+        return ""
+
+
+def _order(host: str, record: Record) -> ClaimOrder:
+    """The claim ``record`` of ``host`` as its agent is told of it: amounts positive."""
+    assert record.state is not None
+    return ClaimOrder(
+        claim=record.id,
+        host=host,
+        consumer=record.consumer,
+        state=record.state,
+        amounts={name: -amount for name, amount in record.amounts.items()},
+        units=record.units,
+    )
+
+
+def _problem(report: HostReport) -> str:
+    """What is wrong with a host's report; empty if nothing is."""
+    if not report.name:
+        return "it has no name"
+    for name, inventory in report.inventories.items():
+        try:
+            resource_classes.get(name)
+        except UnknownResourceClass as error:
+            return str(error)
+        if not _sane(inventory):
+            return f"its inventory of {name} makes no sense: {inventory}"
+    return ""
+
+
+def _sane(inventory: Inventory) -> bool:
+    return (
+        0 < inventory.total <= MAX_INT
+        and 0 <= inventory.reserved <= inventory.total
+        and inventory.allocation_ratio > 0
+        and inventory.min_unit >= 1
+        and inventory.max_unit >= 1
+        and inventory.step_size >= 1
+    )
+
+
+async def _send(transport: Transport, message: ToAgent) -> None:
+    try:
+        async with asyncio.timeout(_SEND_TIMEOUT_S):
+            await transport.send_text(_encode(message).decode())
+    except (WebSocketException, OSError, RuntimeError, TimeoutError) as error:
+        # RuntimeError: what ASGI servers say to a message after the close.
+        raise _Closed from error
+
+
+async def _receive(transport: Transport) -> FromAgent:
+    try:
+        message: FromAgent = _decode(await transport.receive_text())
+    except (WebSocketException, OSError, RuntimeError) as error:
+        raise _Closed from error
+    except msgspec.DecodeError as error:
+        raise _Refuse(f"Unreadable message: {error}.") from error
+    return message
+
+
+async def _part(transport: Transport, why: str) -> None:
+    """Say why, if anything, and close; the other end may be gone already."""
+    try:
+        if why:
+            log.error("agent_refused", why=why)
+            await _send(transport, Refused(message=why))
+        async with asyncio.timeout(_SEND_TIMEOUT_S):
+            await transport.close()
+    except (_Closed, WebSocketException, OSError, RuntimeError, TimeoutError):
+        return
