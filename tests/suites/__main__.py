@@ -1,0 +1,151 @@
+"""./test: which suites, in which order, and the count at the end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from suites import cluster, fast
+from suites.result import Result
+
+# A fast suite looks at files and gives one count; a slow one works through stages and gives a count for each.
+Fast = Callable[[Sequence[str]], Result]
+Slow = Callable[[Sequence[str]], Iterator[tuple[str, Result]]]
+
+# Longest first: two run at a time, and the long ones should not be left for the end.
+FAST: dict[str, Fast] = {
+    "ansible": fast.ansible,
+    "types": fast.types,
+    "unit": fast.unit,
+    "tooling": fast.tooling,
+    "inventories": fast.inventories,
+    "specs": fast.specs,
+    "format": fast.layout,
+    "lint": fast.lint,
+    "shell": fast.shell,
+    "yaml": fast.yaml_files,
+}
+# One after the other: each needs the machine for itself.
+SLOW: dict[str, Slow] = {"molecule": cluster.molecule, "demo": cluster.demo}
+# The suites that -k and a seed mean something to.
+BY_NAME = ("unit", "tooling")
+
+EPILOG = f"""\
+  ./test                   everything, as CI calls it
+  ./test fast              the inner loop: {", ".join(FAST)}
+  ./test unit types        these suites only
+  ./test -k NAME           the unit, property and tooling tests whose name matches
+  ./test molecule default  a Molecule scenario, with the integration tests on its cluster; --keep leaves it up
+  ./test demo              ./demo, its report against tests/demo/bars.yml, ./demo down (also of one you started)
+  ./test fix               put right what a tool can: format, lint, generated READMEs
+
+molecule and demo need root and Docker, which is installed and started where it is missing.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what was asked for; 0 when something ran and nothing failed."""
+    parser = argparse.ArgumentParser(
+        prog="./test",
+        description="Run the checks; one closing line a suite.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("suites", nargs="*", metavar="SUITE")
+    parser.add_argument("-k", dest="name", help="only tests whose name matches")
+    parser.add_argument(
+        "--hypothesis-seed", dest="seed", help="repeat a random failure by the seed it printed"
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the test cluster running")
+    asked = parser.parse_args(arguments)
+    names: list[str] = asked.suites
+    options = [f"--hypothesis-seed={asked.seed}"] if asked.seed else []
+    options += ["-k", asked.name] if asked.name else []
+
+    if names == ["fix"]:
+        return fast.fix()
+    if names[:1] == ["molecule"]:
+        scenarios = (["--keep"] if asked.keep else []) + (names[1:] or cluster.scenarios())
+        return report(staged(cluster.molecule(scenarios)))
+    if names == ["fast"]:
+        names = list(FAST)
+    elif not names:
+        names = list(BY_NAME) if options else [*FAST, *SLOW]
+    if unknown := [name for name in names if name not in {**FAST, **SLOW}]:
+        parser.error(f"no such suite: {', '.join(unknown)}")
+
+    rows = together({name: suite for name, suite in FAST.items() if name in names}, options)
+    for name, suite in SLOW.items():
+        if name in names:
+            rows += staged(suite([]))
+    return report(rows)
+
+
+Row = tuple[str, Result, float]
+
+
+def together(suites: dict[str, Fast], options: Sequence[str]) -> list[Row]:
+    """Two at a time, each shown when it ends; a failure never stops the others."""
+    rows: list[Row] = []
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        running = {pool.submit(timed, suite, options): name for name, suite in suites.items()}
+        for future in as_completed(running):
+            rows.append((running[future], *future.result()))
+            show(*rows[-1])
+    return rows
+
+
+def timed(suite: Fast, options: Sequence[str]) -> tuple[Result, float]:
+    """A suite that breaks is a suite that failed: the others still run."""
+    started = time.monotonic()
+    try:
+        result = suite(options)
+    except Exception as error:
+        result = Result(0, 1, f"{type(error).__name__}: {error}\n")
+    return result, time.monotonic() - started
+
+
+def staged(stages: Iterator[tuple[str, Result]]) -> list[Row]:
+    """Each stage shown as it ends, so that a run that is cut short has still said what it knew."""
+    rows: list[Row] = []
+    started = time.monotonic()
+    for name, result in stages:
+        rows.append((name, result, time.monotonic() - started))
+        show(*rows[-1])
+        started = time.monotonic()
+    return rows
+
+
+def show(name: str, result: Result, seconds: float) -> None:
+    """What went wrong, if anything, and the closing line."""
+    if result.failed or not result.passed:
+        print(f"--- {name} ({seconds:.0f} s)\n{result.output.rstrip()}")
+        if not result.failed:
+            print("nothing was checked: that counts as a failure")
+    print(f"{name}: {result.line}", flush=True)
+
+
+def report(rows: Sequence[Row]) -> int:
+    """The table of all suites and, as the last line, their sum."""
+    # A suite that checked nothing proves nothing. Only with -k may one of several have no match.
+    total = sum((result for _, result, _ in rows), Result(0, 0))
+    empty = [name for name, result, _ in rows if not result.passed + result.failed]
+    if empty and ("-k" not in sys.argv or not total.passed):
+        total += Result(0, len(empty))
+    print()
+    for name, result, seconds in rows:
+        print(f"  {name:<12} {seconds:6.1f} s  {result.line}")
+    print(f"\n{total.line}", flush=True)
+    return 1 if total.failed else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        os._exit(130)  # not sys.exit: that waits for the suites that still run
