@@ -20,10 +20,14 @@ from placer.model.request import Request
 class SimStore:
     """``CellStore`` of one simulated cell, shared by all simulated processes."""
 
-    def __init__(self, rng: random.Random, *, unknown: float = 0.0, unavailable: float = 0.0) -> None:
+    def __init__(
+        self, rng: random.Random, *, unknown: float = 0.0, unavailable: float = 0.0
+    ) -> None:
         self.rng = rng
         self.unknown = unknown
         self.unavailable = unavailable
+        self.read_loss = unknown / 2
+        self.serial_read_loss = unknown / 2
         self.rows: dict[str, HostRow] = {}
         self.views: dict[str, HostView] = {}
         self.requests: dict[str, Request] = {}
@@ -43,7 +47,7 @@ class SimStore:
 
     async def read_row(self, host: str, *, serial: bool = False) -> HostRow | None:
         await self._travel()
-        if self.rng.random() < self.unknown / 2:
+        if self.rng.random() < (self.serial_read_loss if serial else self.read_loss):
             raise StoreUnknown("read lost")
         row = self.rows.get(host)
         await self._travel()

@@ -10,7 +10,6 @@ import importlib
 import sys
 from typing import Any, Final
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -34,14 +33,14 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
 class _LazyGroup(TyperGroup):
     """Commands by name, their modules imported on use (start-up stays fast, dependencies few)."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(_COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"placer.cli.{_COMMANDS[cmd_name][0]}")
-        command: click.Command
+        command: Any
         if hasattr(module, "app"):
             command = typer.main.get_group(module.app)
         else:
@@ -51,7 +50,7 @@ class _LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])

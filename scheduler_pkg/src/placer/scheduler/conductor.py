@@ -34,8 +34,7 @@ from placer.model.request import Choice, Reason, Request, RequestSpec, Stage, Ti
 from placer.scheduler.candidates import sampled
 from placer.scheduler.select import Selection, first_reason, select
 from placer.settings import Settings
-from placer.store import Stores
-from placer.store.base import CellStore
+from placer.store.base import CellStore, CellStores
 
 log = structlog.get_logger(__name__)
 
@@ -72,7 +71,7 @@ class Conductor:
     def __init__(
         self,
         settings: Settings,
-        stores: Stores,
+        stores: CellStores,
         writer: Callable[[str], Awaitable[HostWriter]],
         history: HistoryWriter,
         notify: Notify,
@@ -295,9 +294,9 @@ class Conductor:
 
     async def _store_outcome(self, decided: Request) -> None:
         """Write the outcome to the log; the claim stands whether this succeeds or not."""
-        store = await self._stores.cell(self._settings.cell)
         for attempt in range(1, 4):
             try:
+                store = await self._stores.cell(self._settings.cell)
                 await store.put_request(decided)
                 return
             except StoreError as error:

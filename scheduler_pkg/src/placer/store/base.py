@@ -50,6 +50,13 @@ class CellStore(Protocol):
     async def get_request(self, request_id: str) -> Request | None: ...
 
 
+class CellStores(Protocol):
+    """The stores of all cells by name."""
+
+    async def cell(self, name: str) -> CellStore:
+        """Raises UnknownCell, or StoreUnavailable while the cell is cut off."""
+
+
 class InstancePage(Struct, frozen=True):
     """A page of instances, newest first, and the marker of the next page ('' at the end)."""
 

@@ -31,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 #: The superuser every new cluster has; it can only be used until the first ``apply``.
 _DEFAULT_ROLE: Final = "cassandra"
-_DEFAULT_PASSWORD: Final = "cassandra"  # noqa: S105  # Cassandra's own default, which we remove
+_DEFAULT_PASSWORD: Final = "cassandra"  # Cassandra's own default, which we remove
 _CONNECT_TRIES: Final = 10
 _CONNECT_WAIT_S: Final = 3.0
 _STATEMENT_TIMEOUT_S: Final = 60.0
@@ -228,12 +228,7 @@ class Bootstrap:
         """One row per cell; the number of buckets is part of where views are, so it is fixed."""
         known: dict[str, int] = {}
         if self._exists_table(GLOBAL_KEYSPACE, "cell"):
-            known = {
-                name: buckets
-                for name, buckets in self._query(
-                    f"SELECT name, host_buckets FROM {GLOBAL_KEYSPACE}.cell"
-                )
-            }
+            known = dict(self._query(f"SELECT name, host_buckets FROM {GLOBAL_KEYSPACE}.cell"))
         for cell in self._settings.cluster.cells:
             if cell.name not in known:
                 self._change(

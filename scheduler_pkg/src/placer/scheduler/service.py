@@ -1,0 +1,54 @@
+"""The scheduler's HTTP service: calls from the cell's API, from other schedulers, and agents.
+
+Internal: every route but the health ones wants the deployment's service token. The bodies are the
+model's own types as JSON.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from litestar import WebSocket, get, post, websocket
+from litestar.datastructures import State
+
+from placer.model.request import Request
+from placer.scheduler.peers import HostList, Notification
+from placer.scheduler.process import SchedulerProcess
+
+_BODY_BYTES_MAX: Final = 1_048_576
+
+
+@post("/internal/v1/schedule", status_code=200)
+async def schedule(data: Request, state: State) -> Request:
+    """Decide a request that is in the log; answers with its outcome."""
+    process: SchedulerProcess = state.process
+    return await process.schedule(data)
+
+
+@post("/internal/v1/notify", status_code=200)
+async def notify(data: Notification, state: State) -> dict[str, bool]:
+    """A claim was made on a host of this cell: tell its agent if it is connected here."""
+    process: SchedulerProcess = state.process
+    return {"told": process.notified(data)}
+
+
+@post("/internal/v1/serves", status_code=200)
+async def serves(data: HostList, state: State) -> HostList:
+    """Which of these hosts' agents are connected here."""
+    process: SchedulerProcess = state.process
+    return HostList(tuple(sorted(process.hub.serves(set(data.hosts)))))
+
+
+@get("/internal/v1/agents")
+async def agents(state: State) -> dict[str, int]:
+    """How many agents and hosts are connected here."""
+    process: SchedulerProcess = state.process
+    return {"agents": process.hub.agents, "hosts": process.hub.hosts}
+
+
+@websocket("/internal/v1/agent")
+async def agent(socket: WebSocket[Any, Any, Any]) -> None:
+    """The one long-lived connection of an agent (placer.model.messages)."""
+    await socket.accept()
+    process: SchedulerProcess = socket.app.state.process
+    await process.hub.serve(socket)
