@@ -101,8 +101,8 @@ class Result(Struct, frozen=True, kw_only=True):
     placed requests by the seconds from its first post to its last answer; conflicts are claims that
     another writer's change of the same host row refused. ``local_ms`` and ``cross_cell`` are times
     of the claim itself as its scheduler measured it, ``request_ms`` what the client waited.
-    Percentiles are nearest-rank (placer.replay.percentiles). ``rejections`` says why hosts were passed
-    over, summed over all refused requests: {reason: hosts}.
+    Percentiles are nearest-rank (placer.replay.percentiles). ``refused_because`` is {reason code and
+    main cause: requests}, the cause being what ruled out most hosts.
     """
 
     workload: str
@@ -115,7 +115,7 @@ class Result(Struct, frozen=True, kw_only=True):
     refused: dict[str, int]
     errors: int
     error_codes: dict[str, int]
-    rejections: dict[str, int]
+    refused_because: dict[str, int]
     by_kind: dict[str, Tally]
     claims_per_second: float
     conflicts_per_success: float | None
@@ -162,13 +162,18 @@ def error_codes(outcomes: Iterable[Outcome]) -> dict[str, int]:
     return dict(codes.most_common())
 
 
-def rejections(outcomes: Iterable[Outcome]) -> dict[str, int]:
-    """Hosts passed over by refused requests, by the reason that removed them."""
-    total: Counter[str] = Counter()
-    for outcome in outcomes:
-        reason = outcome.request.reason if outcome.request and outcome.refused else None
-        total.update(reason.rejected if reason else {})
-    return dict(total.most_common())
+def refused_because(outcomes: Iterable[Outcome]) -> dict[str, int]:
+    """Refused requests by code and main cause: the reason that removed most hosts."""
+    causes = Counter(_cause(outcome) for outcome in outcomes if outcome.refused)
+    return dict(causes.most_common())
+
+
+def _cause(outcome: Outcome) -> str:
+    reason = outcome.request.reason if outcome.request else None
+    if reason is None or not reason.rejected:
+        return outcome.code
+    main = max(reason.rejected, key=lambda name: (reason.rejected[name], name))
+    return f"{outcome.code}, {main}"
 
 
 def conflicts(outcomes: Iterable[Outcome]) -> int:

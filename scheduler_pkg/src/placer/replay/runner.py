@@ -101,7 +101,7 @@ class Run:
             refused=sums.refusals(every),
             errors=total.errors,
             error_codes=sums.error_codes(every),
-            rejections=sums.rejections(every),
+            refused_because=sums.refused_because(every),
             by_kind=sums.by_kind(main),
             claims_per_second=_rate(main_placed, seconds),
             conflicts_per_success=(

@@ -1,0 +1,279 @@
+"""A host's row replayed revision by revision, every bound verified after each.
+
+Sums are kept by difference: a revision costs as much as what it changed, however long the row is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec import Struct
+
+from placer.checker.verdict import Kind
+from placer.errors import UnknownResourceClass
+from placer.history import Write, WriteOutcome
+from placer.model import resource_classes
+from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Record
+from placer.model.resource_classes.devices import Devices
+
+#: Order of a claim's life; a group commit may take several steps in one revision, never one back.
+_ORDER: Final = {state: place for place, state in enumerate(ClaimState)}
+
+#: States that a claim may leave the row from: in neither can an instance come into being.
+_LEAVES_FROM: Final = frozenset({ClaimState.CLAIMED, ClaimState.DELETING})
+
+
+#: Stands for a record that was not there.
+_NOTHING: Final = Record(id="", provider="", amounts={})
+
+
+class Life(Struct):
+    """What the history says of a claim: where it is, or how it left."""
+
+    host: str
+    consumer: str
+    state: ClaimState
+    lease_until_ms: int
+    dropped_rev: int = 0
+    expired: bool = False
+
+
+class Problem(Struct, frozen=True):
+    """A broken bound at revision ``rev``, in words that name no host."""
+
+    kind: Kind
+    rev: int
+    words: str
+
+
+class Replayer:
+    """The state of one host's row, and the lives of all claims that were ever on it."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.records: dict[str, Record] = {}
+        self.status = HostStatus.UP
+        self.lives: dict[str, Life] = {}
+        self.problems: list[Problem] = []
+        self.shrunk = 0
+        self._capacity: dict[str, int] = {}
+        self._devices: dict[str, dict[str, int]] = {}
+        self._promised: dict[str, int] = {}
+        self._given: dict[tuple[str, str], int] = {}
+
+    def apply(self, write: Write) -> None:
+        """Take the row to ``write.next`` and verify all that it touched."""
+        touched: set[str] = set()
+        grew: set[tuple[str, str]] = set()
+        # Removed amounts first, then what is offered: a swap in one revision never needs both.
+        for record_id in write.drop:
+            self._drop(record_id, write, touched)
+        offers = [record for record in write.put if not record.is_claim]
+        for record in offers:
+            self._offer(record, touched)
+        for record in write.put:
+            if record.is_claim:
+                self._put(record, write.next, touched, grew)
+        self.status = write.status
+        self._verify(write.next, touched, grew, bool(offers))
+
+    def live_only(self, write: Write) -> None:
+        """Follow the claims of ``write`` without sums: the row before it is not known."""
+        for record_id in write.drop:
+            if (life := self.lives.get(record_id)) and not life.dropped_rev:
+                life.dropped_rev = write.next
+                life.expired = _lapsed(life, write)
+        for record in write.put:
+            if record.is_claim:
+                self._follow(record, write.next)
+
+    def differs_from(self, row: HostRow) -> str:
+        """How ``row`` differs from the replayed state; empty if it does not."""
+        actual = {record.id: record for record in row.records}
+        missing = sorted(self.records.keys() - actual.keys())
+        extra = sorted(actual.keys() - self.records.keys())
+        changed = sorted(key for key, record in self.records.items() if actual.get(key) != record)
+        if missing:
+            return f"the row lacks {_some(missing)}, which the history put there"
+        if extra:
+            return f"the row has {_some(extra)}, which no recorded write put there"
+        if changed:
+            return f"{_some(changed)} is not as it was last written"
+        if row.status is not self.status:
+            return f"the row says {row.status}, the last write said {self.status}"
+        return ""
+
+    # -- the parts of a revision
+
+    def _drop(self, record_id: str, write: Write, touched: set[str]) -> None:
+        record = self.records.pop(record_id, None)
+        if record is None:
+            self._problem(Kind.BAD_STEP, write.next, f"{record_id} was dropped but was not there")
+            return
+        if not record.is_claim:
+            self._withdraw(record, touched)
+            return
+        self._count(record, -1, touched)
+        life = self.lives[record_id]
+        life.dropped_rev = write.next
+        life.expired = _lapsed(life, write)
+        if record.state not in _LEAVES_FROM:
+            self._problem(
+                Kind.BAD_STEP, write.next, f"claim {record_id} was removed while {record.state}"
+            )
+
+    def _put(self, record: Record, rev: int, touched: set[str], grew: set[tuple[str, str]]) -> None:
+        self._follow(record, rev)
+        self._well_formed(record, rev)
+        before = self.records.get(record.id, _NOTHING)
+        self._count(before, -1, touched)
+        self._count(record, 1, touched)
+        # Only what takes more than it did can book twice: a step or a release cannot.
+        for name, amount in record.amounts.items():
+            if amount < before.amounts.get(name, 0):
+                grew.add((name, ""))
+        if record.units != before.units:
+            for name, devices in record.units.items():
+                had = before.units.get(name, {})
+                grew.update((name, d) for d, amount in devices.items() if amount > had.get(d, 0))
+        self.records[record.id] = record
+
+    def _follow(self, record: Record, rev: int) -> None:
+        """The claim's life goes on, forward only."""
+        assert record.state is not None
+        life = self.lives.get(record.id)
+        if life is None:
+            self.lives[record.id] = Life(
+                host=self.host,
+                consumer=record.consumer,
+                state=record.state,
+                lease_until_ms=record.lease_until_ms,
+            )
+            return
+        if life.dropped_rev:
+            self._problem(
+                Kind.RESURRECTED,
+                rev,
+                f"claim {record.id} came back; it had left at revision {life.dropped_rev}",
+            )
+            life.dropped_rev = 0
+        elif _ORDER[record.state] < _ORDER[life.state]:
+            self._problem(
+                Kind.BAD_STEP, rev, f"claim {record.id} went from {life.state} to {record.state}"
+            )
+        life.state = record.state
+        life.lease_until_ms = record.lease_until_ms
+
+    def _well_formed(self, record: Record, rev: int) -> None:
+        """A claim only takes, and its devices add up to what it takes."""
+        for name, amount in record.amounts.items():
+            if amount >= 0:
+                self._problem(Kind.BAD_RECORD, rev, f"claim {record.id} takes {-amount} of {name}")
+            devices = record.units.get(name, {})
+            if (devices or name in self._devices) and sum(devices.values()) != -amount:
+                self._problem(
+                    Kind.BAD_RECORD,
+                    rev,
+                    f"claim {record.id} takes {-amount} of {name} "
+                    f"but its devices give {sum(devices.values())}",
+                )
+            for device in devices:
+                if device not in self._devices.get(name, {}):
+                    self._problem(
+                        Kind.BAD_RECORD,
+                        rev,
+                        f"claim {record.id} takes device {device} of {name}, which is not there",
+                    )
+
+    def _offer(self, record: Record, touched: set[str]) -> None:
+        """Inventory: what may be promised from here on."""
+        self._withdraw(self.records.get(record.id, _NOTHING), touched)
+        for name, inventory in record.inventories.items():
+            touched.add(name)
+            self._capacity[name] = inventory.capacity
+            if inventory.units:
+                each = unit_capacity(name, inventory)
+                self._devices[name] = dict.fromkeys(inventory.units, each)
+        self.records[record.id] = record
+
+    def _withdraw(self, record: Record, touched: set[str]) -> None:
+        for name in record.inventories:
+            touched.add(name)
+            self._capacity.pop(name, None)
+            self._devices.pop(name, None)
+
+    def _count(self, record: Record, sign: int, touched: set[str]) -> None:
+        for name, amount in record.amounts.items():
+            touched.add(name)
+            self._promised[name] = self._promised.get(name, 0) - sign * amount
+        for name, devices in record.units.items():
+            for device, amount in devices.items():
+                key = (name, device)
+                self._given[key] = self._given.get(key, 0) + sign * amount
+
+    def _verify(
+        self, rev: int, touched: set[str], grew: set[tuple[str, str]], offered: bool
+    ) -> None:
+        for name in touched:
+            promised, capacity = self._promised.get(name, 0), self._capacity.get(name, 0)
+            if promised < 0:
+                self._problem(Kind.BAD_RECORD, rev, f"{-promised} of {name} less than nothing")
+            elif promised > capacity and (name, "") in grew:
+                self._problem(
+                    Kind.DOUBLE_BOOKING, rev, f"{promised} of {name} promised, {capacity} there"
+                )
+            elif promised > capacity:
+                self.shrunk += offered
+        for name, device in grew:
+            given = self._given.get((name, device), 0)
+            room = self._devices.get(name, {}).get(device, 0)
+            if device and given > room:
+                self._problem(
+                    Kind.DOUBLE_BOOKING,
+                    rev,
+                    f"device {device} of {name} gives {given}, it has {room}",
+                )
+
+    def _problem(self, kind: Kind, rev: int, words: str) -> None:
+        self.problems.append(Problem(kind=kind, rev=rev, words=words))
+
+
+def unit_capacity(name: str, inventory: Inventory) -> int:
+    """What one device of the class gives; for a class this version does not know, an equal part."""
+    try:
+        resource_class = resource_classes.get(name)
+    except UnknownResourceClass:
+        resource_class = None
+    if isinstance(resource_class, Devices):
+        return resource_class.unit_capacity
+    return inventory.capacity // len(inventory.units)
+
+
+def overbooked(row: HostRow) -> Iterator[str]:
+    """What the row itself promises beyond what it has, in words. For rows without a whole history."""
+    replayer = Replayer(row.host)
+    write = Write(
+        process="",
+        cell="",
+        host=row.host,
+        rev=row.rev,
+        next=row.rev,
+        outcome=WriteOutcome.APPLIED,
+        started_us=0,
+        ended_us=0,
+        put=row.records,
+    )
+    replayer.apply(write)
+    for problem in replayer.problems:
+        if problem.kind is Kind.DOUBLE_BOOKING:
+            yield problem.words
+
+
+def _lapsed(life: Life, write: Write) -> bool:
+    return life.state is ClaimState.CLAIMED and life.lease_until_ms * 1000 < write.ended_us
+
+
+def _some(identifiers: list[str]) -> str:
+    more = len(identifiers) - 1
+    return identifiers[0] + (f" and {more} more" if more else "")
