@@ -65,9 +65,15 @@ def claim(host: str, number: int) -> AddClaim:
 def assert_never_overbooked(store: SimStore) -> None:
     """After every revision: no class below zero, no device given twice, one chain of revisions."""
     last: dict[str, int] = {}
+    present: set[str] = set()
+    gone: set[str] = set()
     for host, if_rev, row in store.applied:
         assert last.get(host, 0) == if_rev, "two writes follow one revision"
         last[host] = row.rev
+        on_row = {record.id for record in row.claims}
+        gone |= {claim_id for claim_id in present if f".{host}." in claim_id} - on_row
+        present |= on_row
+        assert gone.isdisjoint(on_row), "a claim came back"
         free = records.available(row.records)
         assert all(amount >= 0 for amount in free.values()), (row, free)
         for devices in records.units_taken(row.records).values():

@@ -154,7 +154,7 @@ class _Connection:
 
 
 class _Suspects(Struct):
-    """Hosts that lost their connection; whether they are down is asked at ``due`` (monotonic)."""
+    """Hosts that lost their connection; whether they are down is asked at ``due`` (the loop's time)."""
 
     hosts: set[str]
     due: float
@@ -237,7 +237,9 @@ class AgentHub:
         """Mark ``hosts`` down after the grace unless somebody serves them then."""
         lost = set(hosts)
         if lost:
-            self._suspects.put_nowait(_Suspects(lost, time.monotonic() + self._grace_s))
+            self._suspects.put_nowait(
+                _Suspects(lost, asyncio.get_running_loop().time() + self._grace_s)
+            )
 
     # -- one connection
 
@@ -442,7 +444,7 @@ class AgentHub:
         """Mark lost hosts down, for ever. To be run once a process, in its task group."""
         while True:
             suspects = await self._suspects.get()
-            await asyncio.sleep(max(0.0, suspects.due - time.monotonic()))
+            await asyncio.sleep(max(0.0, suspects.due - asyncio.get_running_loop().time()))
             await self._judge(suspects)
 
     async def _judge(self, suspects: _Suspects) -> None:
@@ -454,7 +456,7 @@ class AgentHub:
                 lost -= await self._serves_elsewhere(lost)
         except (PlacerError, OSError, TimeoutError) as error:
             if suspects.asked + 1 < _ASK_PEERS_MAX:
-                again = time.monotonic() + self._grace_s
+                again = asyncio.get_running_loop().time() + self._grace_s
                 self._suspects.put_nowait(_Suspects(lost, again, suspects.asked + 1))
                 return
             # Safe either way: a host that is served all the same comes up with its next report.

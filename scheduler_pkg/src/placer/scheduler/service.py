@@ -52,3 +52,24 @@ async def agent(socket: WebSocket[Any, Any, Any]) -> None:
     await socket.accept()
     process: SchedulerProcess = socket.app.state.process
     await process.hub.serve(socket)
+
+
+def serve(settings: Settings) -> None:
+    """Run one scheduler process until it is told to stop; raises PlacerError."""
+    process = SchedulerProcess(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        async with process:
+            app.state.process = process
+            yield
+
+    app = http.create_app(
+        [schedule, notify, serves, agents, agent],
+        token=read_secret(settings.service_token_file),
+        ready=process.ready,
+        lifespan=lifespan,
+        body_bytes_max=_BODY_BYTES_MAX,
+        inflight_max=2 * settings.scheduler.queue_max,
+    )
+    http.serve(app, host=settings.scheduler.listen, port=settings.scheduler.port)
