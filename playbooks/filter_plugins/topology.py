@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of a deployment from its inventory: cells, regions, seeds, addresses.
+
+Plain functions over the inventory's groups and host variables, kept out of Jinja so that they can be tested and read. In
+bridge mode (one machine) addresses are arithmetic. Region k (the smallest cell index of the region) is 10.B.k.0/24 and its
+part of the WAN 10.(B+1).k.0/24, with B the deployment's net base. Each cell of a region owns a block of 40 host numbers from
+10 on, so that a cell may grow without moving another:
+
+    +1 .. +19   nodes, in the inventory's order
+    +21 .. +24  API processes
+    +25 .. +29  scheduler processes
+    +31 .. +39  agents
+
+Engines hand out .240 and up by themselves (one-shot containers). In host mode addresses are host variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+BLOCK = 40
+BLOCK_FIRST = 10
+BLOCKS_MAX = 5
+OFFSETS = {"node": (1, 19), "api": (21, 4), "scheduler": (25, 5), "agent": (31, 9)}
+SEED_RACKS = 2
+
+
+def _blocks(cells: list[dict[str, Any]]) -> None:
+    """Give each cell its region's number and its own block in the region, by cell index."""
+    slots: dict[str, int] = {}
+    regions: dict[str, int] = {}
+    for cell in cells:
+        regions.setdefault(cell["region"], cell["index"])
+        cell["region_index"] = regions[cell["region"]]
+        cell["slot"] = slots.get(cell["region"], 0)
+        slots[cell["region"]] = cell["slot"] + 1
+        if cell["slot"] >= BLOCKS_MAX:
+            raise AnsibleFilterError(
+                f"region {cell['region']} has more than {BLOCKS_MAX} cells on one machine; give the next one a region of its own"
+            )
+
+
+def _address(cell: dict[str, Any], net: int, kind: str, ordinal: int) -> str:
+    """Address number `ordinal` (from 1) of a kind in the cell's block."""
+    first, size = OFFSETS[kind]
+    if ordinal > size:
+        raise AnsibleFilterError(
+            f"cell {cell['name']} has more than {size} of kind {kind}; the address plan of one machine ends there"
+        )
+    number = BLOCK_FIRST + BLOCK * cell["slot"] + first + ordinal - 1
+    return f"10.{net}.{cell['region_index']}.{number}"
+
+
+def placer_cells(
+    groups: Mapping[str, list[str]], hostvars: Mapping[str, Any], mode: str, net_base: int, nodes_max: int = 0
+) -> list[dict[str, Any]]:
+    """Cells by index: name, region, index, datacenter, network, nodes, services and, in bridge mode, addresses.
+
+    A cell is a group whose hosts carry its name as `placer_cell`; its nodes are those in `cassandra`, its services those in
+    `placer`. `nodes_max` keeps the first nodes of each cell only (0: all).
+    """
+    cells: dict[str, dict[str, Any]] = {}
+    # A host may be both a node and a place for services (a droplet), so each role is read from its own group.
+    for role, members in (("nodes", "cassandra"), ("services", "placer")):
+        for host in groups.get(members, []):
+            variables = hostvars[host]
+            name = variables.get("placer_cell")
+            if not name:
+                raise AnsibleFilterError(
+                    f"host {host} is in group {members} but in no cell: set placer_cell in its cell's group variables"
+                )
+            cell = cells.setdefault(
+                name,
+                {
+                    "name": name,
+                    "region": variables.get("placer_region") or name,
+                    "index": int(variables.get("placer_cell_index") or 0),
+                    "datacenter": name,
+                    "nodes": [],
+                    "services": [],
+                },
+            )
+            cell[role].append(host)
+
+    ordered = sorted(cells.values(), key=lambda cell: (cell["index"], cell["name"]))
+    _blocks(ordered)
+    for cell in ordered:
+        names = cell["nodes"][: nodes_max or None]
+        cell["nodes"] = [_node(cell, host, hostvars[host], ordinal, mode, net_base) for ordinal, host in enumerate(names, 1)]
+        cell["services"] = [_service(host, hostvars[host], mode) for host in cell["services"]]
+        if mode == "bridge":
+            cell["addresses"] = {
+                kind: {
+                    "private": [_address(cell, net_base, kind, n) for n in range(1, size + 1)],
+                    "wan": [_address(cell, net_base + 1, kind, n) for n in range(1, size + 1)],
+                }
+                for kind, (_, size) in OFFSETS.items()
+                if kind != "node"
+            }
+    return ordered
+
+
+def _node(
+    cell: dict[str, Any], host: str, variables: Mapping[str, Any], ordinal: int, mode: str, net_base: int
+) -> dict[str, Any]:
+    if mode == "bridge":
+        listen = _address(cell, net_base, "node", ordinal)
+        broadcast = _address(cell, net_base + 1, "node", ordinal)
+    else:
+        listen = variables.get("cassandra_listen_address") or ""
+        broadcast = variables.get("cassandra_broadcast_address") or listen
+    return {
+        "name": host,
+        "machine": variables.get("placer_machine"),
+        "rack": variables.get("cassandra_rack") or f"r{ordinal}",
+        "ordinal": ordinal,
+        "listen_address": listen,
+        "broadcast_address": broadcast,
+    }
+
+
+def _service(host: str, variables: Mapping[str, Any], mode: str) -> dict[str, Any]:
+    service = {"name": host, "machine": variables.get("placer_machine")}
+    if mode == "host":
+        # In bridge mode node addresses are derived from this very list: asking for them here would go in a circle.
+        service["address"] = variables.get("placer_address") or variables.get("cassandra_listen_address") or ""
+    return service
+
+
+def placer_networks(cells: list[dict[str, Any]], deployment: str, net_base: int) -> list[dict[str, str]]:
+    """Docker networks of bridge mode, one per region and the WAN: name, bridge, prefix, dynamic_prefix, gateway.
+
+    Engines give addresses of the dynamic prefix to containers that ask for none, so never one that is planned.
+    """
+    wan = f"10.{net_base + 1}"
+    networks = {
+        cell["region"]: {
+            "name": f"{deployment}-{cell['region']}",
+            "bridge": f"plr{net_base}{cell['region_index']}",
+            "prefix": f"10.{net_base}.{cell['region_index']}.0/24",
+            "dynamic_prefix": f"10.{net_base}.{cell['region_index']}.240/28",
+            "gateway": f"10.{net_base}.{cell['region_index']}.1",
+        }
+        for cell in cells
+    }
+    return [
+        *networks.values(),
+        {
+            "name": f"{deployment}-wan",
+            "bridge": f"plw{net_base}",
+            "prefix": f"{wan}.0.0/16",
+            "dynamic_prefix": f"{wan}.250.0/24",
+            "gateway": f"{wan}.0.1",
+        },
+    ]
+
+
+def placer_address_map(cells: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """Per region, each node's broadcast address to its private one."""
+    maps: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        region = maps.setdefault(cell["region"], {})
+        for node in cell["nodes"]:
+            region[node["broadcast_address"]] = node["listen_address"]
+    return maps
+
+
+def placer_seeds(cells: list[dict[str, Any]]) -> list[str]:
+    """Broadcast address of the first node of each of the first two racks of every data centre."""
+    seeds = []
+    for cell in cells:
+        racks: dict[str, str] = {}
+        for node in cell["nodes"]:
+            racks.setdefault(node["rack"], node["broadcast_address"])
+        seeds += list(racks.values())[:SEED_RACKS]
+    return seeds
+
+
+def placer_restart_batches(groups: Mapping[str, list[str]]) -> list[list[str]]:
+    """The queue of restarts as batches in the order of cells and racks; no batch spans two racks.
+
+    The queue is a group per rack, `cassandra_restart_CELLINDEX_RACK`: group names are all a play may know of before it starts.
+    """
+    return [groups[name] for name in sorted(groups) if name.startswith("cassandra_restart_")]
+
+
+def placer_initial_tokens(cells: list[dict[str, Any]], node: str, num_tokens: int) -> list[int]:
+    """Tokens of a founding node: `num_tokens` evenly spread ones, shifted per data centre so that no two are equal.
+
+    Within a data centre token i belongs to node i modulo the number of nodes, so neighbours on the ring are different nodes
+    (and, with a node per rack, different racks). The ring has 2**64 tokens from -2**63 on.
+    """
+    for number, cell in enumerate(cells):
+        names = [one["name"] for one in cell["nodes"]]
+        if node in names:
+            total = len(names) * num_tokens
+            # 100 per data centre: what Cassandra's own tools use, far below any distance between tokens.
+            return [
+                -(2**63) + (2**64 // total) * (turn * len(names) + names.index(node)) + 100 * (cell["index"] or number + 1)
+                for turn in range(num_tokens)
+            ]
+    raise AnsibleFilterError(f"node {node} is in no cell")
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Any]:
+        return {
+            "placer_address_map": placer_address_map,
+            "placer_cells": placer_cells,
+            "placer_networks": placer_networks,
+            "placer_initial_tokens": placer_initial_tokens,
+            "placer_restart_batches": placer_restart_batches,
+            "placer_seeds": placer_seeds,
+        }
