@@ -6,14 +6,18 @@ model's own types as JSON.
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from litestar import WebSocket, get, post, websocket
+from litestar import Litestar, WebSocket, get, post, websocket
 from litestar.datastructures import State
 
+from placer import http
 from placer.model.request import Request
 from placer.scheduler.peers import HostList, Notification
 from placer.scheduler.process import SchedulerProcess
+from placer.settings import Settings, read_secret
 
 _BODY_BYTES_MAX: Final = 1_048_576
 
