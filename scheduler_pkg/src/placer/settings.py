@@ -171,7 +171,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: Path) -> Settings:
     """Settings from a TOML file; raises InvalidInput that names the file and what is wrong in it."""
     try:
-        settings = msgspec.toml.decode(path.read_bytes(), type=Settings)
+        settings = msgspec.toml.decode(path.read_bytes(), type=Settings, dec_hook=_path)
     except OSError as error:
         raise InvalidInput(
             f"Cannot read the settings file {path}: {error.strerror}.",
@@ -184,6 +184,13 @@ def load(path: Path) -> Settings:
         ) from error
     check(settings)
     return settings
+
+
+def _path(wanted: type, value: object) -> object:
+    """Paths are strings in TOML; nothing else here needs help."""
+    if wanted is Path and isinstance(value, str):
+        return Path(value)
+    raise msgspec.ValidationError(f"Expected `{wanted.__name__}`, got {value!r}")
 
 
 def check(settings: Settings) -> None:

@@ -1,8 +1,11 @@
 """Bringing a cluster to the wanted schema: superuser, replication, numbered changes, roles, grants.
 
 ``plan`` and ``apply`` compute the same list of changes; the second also makes them. Every step
-looks first, so that a second run changes nothing. Written for one operator at a time (the playbook);
-schema statements wait for agreement.
+looks first, so that a second run changes nothing. Written for one operator at a time (the playbook).
+
+The driver waits for schema agreement after each schema statement, which takes gossip one to three
+seconds. Here all go to one node, which applies them in order, and agreement is awaited once before
+rows are written to the new tables.
 
 Sources: Cassandra's documentation on authentication, NetworkTopologyStrategy and CREATE/GRANT.
 """
@@ -19,6 +22,7 @@ from typing import Any, Final
 import structlog
 from cassandra import AuthenticationFailed, ConsistencyLevel
 from cassandra.cluster import NoHostAvailable, Session
+from cassandra.policies import WhiteListRoundRobinPolicy
 from cassandra.query import SimpleStatement
 from msgspec import Struct
 
@@ -85,14 +89,18 @@ class Bootstrap:
         """Look, and where ``make`` is set, change. Raises StoreError."""
         fresh = self._connect()
         try:
-            self._replicate("system_auth")
+            if self._replicate("system_auth"):
+                self._agree()
             if fresh:
                 self._replace_superuser()
             self._replicate(GLOBAL_KEYSPACE)
-            self._migrate(GLOBAL_KEYSPACE, "global")
+            done = self._migrate(GLOBAL_KEYSPACE, "global")
             for cell in self._settings.cluster.cells:
                 self._replicate(ids.keyspace_of(cell.name), only=cell)
-                self._migrate(ids.keyspace_of(cell.name), "cell")
+                done += self._migrate(ids.keyspace_of(cell.name), "cell")
+            if self._changes:
+                self._agree()
+            self._note_migrations(done)
             self._cells()
             self._roles()
         finally:
@@ -126,8 +134,11 @@ class Bootstrap:
     def _open(self, username: str, password: str) -> None:
         home = self._settings.home
         cluster = driver_cluster(
-            home.contact_points, home.datacenter, self._store, username, password
+            home.contact_points[:1], home.datacenter, self._store, username, password
         )
+        only = WhiteListRoundRobinPolicy(list(home.contact_points[:1]))
+        cluster.profile_manager.default.load_balancing_policy = only
+        cluster.max_schema_agreement_wait = 0
         try:
             self._session = cluster.connect()
         except BaseException:
@@ -141,7 +152,9 @@ class Bootstrap:
 
     def _query(self, cql: str, *params: Any) -> list[Any]:
         assert self._session is not None
-        statement = SimpleStatement(cql, consistency_level=ConsistencyLevel.LOCAL_QUORUM)
+        # A plan may look before system_auth is replicated to this datacenter; it decides nothing.
+        level = ConsistencyLevel.LOCAL_QUORUM if self._make else ConsistencyLevel.ONE
+        statement = SimpleStatement(cql, consistency_level=level)
         return list(self._session.execute(statement, params or None, timeout=_STATEMENT_TIMEOUT_S))
 
     def _change(self, what: str, cql: str, *params: Any) -> None:
@@ -171,14 +184,26 @@ class Bootstrap:
             self._open(name, password)
         self._change(f"drop role {_DEFAULT_ROLE}", f"DROP ROLE IF EXISTS {_DEFAULT_ROLE}")
 
-    def _replicate(self, keyspace: str, only: config.Cell | None = None) -> None:
+    def _agree(self) -> None:
+        """Wait until all nodes have one schema version."""
+        if not self._make:
+            return
+        assert self._session is not None
+        control = self._session.cluster.control_connection
+        if not control.wait_for_schema_agreement(wait_time=_STATEMENT_TIMEOUT_S):
+            raise StoreUnavailable(
+                f"The nodes did not agree on one schema within {_STATEMENT_TIMEOUT_S:.0f} s.",
+                remedy="Is a node down? Bring it back and run this again.",
+            )
+
+    def _replicate(self, keyspace: str, only: config.Cell | None = None) -> bool:
         """NetworkTopologyStrategy naming every datacenter (or the one cell's): never the shorthand
-        ``replication_factor``, which would expand to datacenters added later."""
+        ``replication_factor``, which would expand to datacenters added later. True if changed."""
         cells = [only] if only is not None else self._settings.cluster.cells
         wanted = {cell.datacenter: str(cell.replication) for cell in cells}
         current = self._replication(keyspace)
         if current == wanted:
-            return
+            return False
         options = ", ".join(f"'{dc}': {rf}" for dc, rf in sorted(wanted.items()))
         replication = "{'class': 'NetworkTopologyStrategy', " + options + "}"
         verb = "CREATE" if current is None else "ALTER"
@@ -190,6 +215,7 @@ class Bootstrap:
             new = sorted(set(wanted) - set(current))
             if new:
                 self._rebuild[keyspace] = new
+        return True
 
     def _replication(self, keyspace: str) -> dict[str, str] | None:
         rows = self._query(
@@ -199,16 +225,25 @@ class Bootstrap:
             return None
         return {key: value for key, value in dict(rows[0][0]).items() if key != "class"}
 
-    def _migrate(self, keyspace: str, kind: str) -> None:
-        """Apply the numbered files of ``kind`` that this keyspace has not seen."""
+    def _migrate(self, keyspace: str, kind: str) -> list[tuple[str, int]]:
+        """Apply the numbered files of ``kind`` that this keyspace has not seen; says which.
+
+        Every statement is IF NOT EXISTS or its like: a run that was interrupted repeats the file.
+        """
         applied = self._applied(keyspace)
+        done = []
         for number, text in _numbered(kind):
             if number in applied:
                 continue
             for statement in _split(text.replace("{keyspace}", keyspace)):
                 self._change(f"{keyspace}: {_first_words(statement)}", statement)
+            done.append((keyspace, number))
+        return done
+
+    def _note_migrations(self, done: Iterable[tuple[str, int]]) -> None:
+        for keyspace, number in done:
             self._change(
-                f"{keyspace}: schema {kind} {number}",
+                f"{keyspace}: schema {number}",
                 f"INSERT INTO {GLOBAL_KEYSPACE}.schema_change "
                 "(keyspace_name, number, applied_at) VALUES (%s, %s, toTimestamp(now()))",
                 keyspace,

@@ -68,14 +68,14 @@ UPDATE_HOST: Final = Statement(
 
 READ_VIEWS: Final = Statement(
     name="read_views",
-    cql="SELECT view FROM {keyspace}.host_view WHERE bucket = ?",
+    cql="SELECT body FROM {keyspace}.host_view WHERE bucket = ?",
     consistency=Cl.LOCAL_ONE,
     idempotent=True,
 )
 
 WRITE_VIEW: Final = Statement(
     name="write_view",
-    cql="INSERT INTO {keyspace}.host_view (bucket, host, rev, view) VALUES (?, ?, ?, ?) "
+    cql="INSERT INTO {keyspace}.host_view (bucket, host, rev, body) VALUES (?, ?, ?, ?) "
     "USING TIMESTAMP ?",
     consistency=Cl.LOCAL_QUORUM,
     idempotent=True,
