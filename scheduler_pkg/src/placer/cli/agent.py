@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import signal
 import sys
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
-import structlog
 import typer
 
+from placer import logs
 from placer import settings as config
 from placer.agents import drivers
 from placer.agents.agent import Agent, Status
@@ -42,8 +41,9 @@ def run(
         return
     if settings is None:
         raise InvalidInput("An agent needs settings.", remedy="Give their file with --settings.")
-    _log_to_stderr()
-    asyncio.run(_run(config.load(settings)))
+    loaded = config.load(settings)
+    logs.configure(loaded.process)
+    asyncio.run(_run(loaded))
 
 
 @app.command()
@@ -111,20 +111,3 @@ def _status_file(settings: Settings) -> Path:
             "The settings have no [agent] part.", remedy="Give an agent's settings file."
         )
     return settings.agent.journal_dir / "status.json"
-
-
-def _log_to_stderr() -> None:
-    """Lines for people on a terminal, JSON for machines."""
-    people = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if people else [structlog.processors.format_exc_info]),
-            structlog.dev.ConsoleRenderer() if people else structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )

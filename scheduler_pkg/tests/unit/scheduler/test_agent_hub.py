@@ -1,0 +1,579 @@
+"""The hub against a scripted agent, on simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+
+import msgspec
+import pytest
+
+from placer.claims.operations import Operation, ReportInventory, SetStatus
+from placer.errors import Conflict, Overloaded, StoreUnavailable, StoreUnknown
+from placer.model.messages import (
+    FromAgent,
+    Hello,
+    HostReport,
+    Orders,
+    Refused,
+    Report,
+    Reported,
+    Step,
+    StepDone,
+    StepKind,
+    ToAgent,
+    Welcome,
+)
+from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Record
+from placer.scheduler.agent_hub import NOT_YOUR_HOST, RETRY, AgentHub
+
+from ...simulation.clock import run_simulated
+from ..agents.fakes import CELL, FakeWriter, Pipe, World, claim, report, uuid_of
+
+GRACE_S = 5.0
+BUILT = ClaimState.BUILT
+
+
+class ScriptedAgent:
+    """The agent's end of a pipe, a message at a time."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self.pipe = pipe
+
+    async def say(self, message: FromAgent) -> None:
+        await self.pipe.send(msgspec.json.encode(message).decode())
+
+    async def hear(self) -> ToAgent:
+        async with asyncio.timeout(60):
+            return msgspec.json.decode(await self.pipe.recv(), type=ToAgent)  # type: ignore[no-any-return]
+
+    async def ask(self, message: FromAgent) -> ToAgent:
+        await self.say(message)
+        return await self.hear()
+
+    async def report(self, *hosts: HostReport) -> Orders:
+        """Report hosts; returns the listing, which must follow Reported at once."""
+        reported = await self.ask(Report(seq=1, hosts=hosts or (report(),)))
+        assert isinstance(reported, Reported), reported
+        listing = await self.hear()
+        assert isinstance(listing, Orders)
+        return listing
+
+    async def step(self, kind: StepKind, claim_id: str = "c1", host: str = "h1") -> StepDone:
+        done = await self.ask(Step(seq=2, host=uuid_of(host), claim=claim_id, kind=kind))
+        assert isinstance(done, StepDone)
+        return done
+
+
+class Scene:
+    """A hub on rows in memory, with what it asks of others under the test's control."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.writer = FakeWriter(self.world)
+        self.told: list[tuple[str, str, ClaimState | None]] = []
+        self.tell_errors: list[Exception] = []
+        self.unconfirmed: set[str] = set()
+        self.elsewhere: set[str] = set()
+        self.peer_errors: list[Exception] = []
+        self.peers_asked = 0
+        self.hub = AgentHub(
+            process="s1",
+            cell=CELL,
+            writer=self.writer,
+            on_built=self._built,
+            on_gone=self._gone,
+            confirmed=self._confirmed,
+            serves_elsewhere=self._serves_elsewhere,
+            grace_s=GRACE_S,
+            deadline_s=1.0,
+        )
+
+    async def _built(self, row: HostRow, record: Record) -> None:
+        self._tell("built", row, record)
+
+    async def _gone(self, row: HostRow, record: Record) -> None:
+        self._tell("gone", row, record)
+
+    def _tell(self, what: str, row: HostRow, record: Record) -> None:
+        if self.tell_errors:
+            raise self.tell_errors.pop(0)
+        assert row.find(record.id) == record
+        self.told.append((what, record.id, record.state))
+
+    async def _confirmed(self, record: Record) -> bool:
+        return record.id not in self.unconfirmed
+
+    async def _serves_elsewhere(self, hosts: set[str]) -> set[str]:
+        self.peers_asked += 1
+        if self.peer_errors:
+            raise self.peer_errors.pop(0)
+        return self.elsewhere & hosts
+
+    def status(self, name: str = "h1") -> HostStatus:
+        return self.world.rows[uuid_of(name)].status
+
+    @contextlib.asynccontextmanager
+    async def connected(self) -> AsyncIterator[ScriptedAgent]:
+        """A connection on which nothing has been said; broken at the end."""
+        pipe = Pipe()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.hub.serve(pipe))
+            try:
+                yield ScriptedAgent(pipe)
+            finally:
+                pipe.cut()
+
+    @contextlib.asynccontextmanager
+    async def agent(self, name: str = "a1") -> AsyncIterator[ScriptedAgent]:
+        """A connection past its greeting."""
+        async with self.connected() as agent:
+            assert await agent.ask(Hello(agent=name, cell=CELL)) == Welcome(scheduler="s1")
+            yield agent
+
+    @contextlib.asynccontextmanager
+    async def judging(self) -> AsyncIterator[None]:
+        """The hub's own loop at work."""
+        task = asyncio.create_task(self.hub.run())
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+def simulated(story: Coroutine[object, object, None]) -> None:
+    run_simulated(story)
+
+
+@pytest.mark.parametrize(
+    ("first", "words"),
+    [
+        pytest.param(
+            '{"type":"hello","agent":"a","cell":"c1","protocol":2}', "protocol 1", id="v2"
+        ),
+        pytest.param('{"type":"hello","agent":"a","cell":"c9"}', "serves cell c1", id="other cell"),
+        pytest.param('{"type":"report","seq":1,"hosts":[]}', "Hello first", id="no hello"),
+        pytest.param("nonsense", "Unreadable", id="not JSON"),
+        pytest.param('{"type":"hello"}', "Unreadable", id="fields missing"),
+        pytest.param(None, "Hello first", id="silence"),
+    ],
+)
+def test_an_unfit_agent_is_told_why(first: str | None, words: str) -> None:
+    """A connection that cannot work is refused with a sentence and closed."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.connected() as agent:
+            if first is not None:
+                await agent.pipe.send(first)
+            answer = await agent.hear()
+            assert isinstance(answer, Refused)
+            assert words in answer.message
+        assert scene.hub.agents == 0
+
+    simulated(story())
+
+
+def test_a_report_makes_rows_and_brings_every_claim() -> None:
+    """Reported names the uuids; the listing that follows has claims in all states."""
+
+    async def story() -> None:
+        scene = Scene()
+        states = [*ClaimState]
+        scene.world.put("h1", *(claim(f"c-{state}", state) for state in states))
+        async with scene.agent() as agent:
+            answer = await agent.ask(Report(seq=7, hosts=(report("h1"), report("h2"))))
+            assert answer == Reported(seq=7, hosts={"h1": uuid_of("h1"), "h2": uuid_of("h2")})
+            listing = await agent.hear()
+            assert isinstance(listing, Orders)
+            assert [order.state for order in listing.claims] == states
+            assert {tuple(order.amounts.items()) for order in listing.claims} == {(("VCPU", 1),)}
+            assert scene.hub.serves([uuid_of("h1"), uuid_of("h3")]) == {uuid_of("h1")}
+            assert scene.writer.writes == 1  # h1's row held its report already
+
+    simulated(story())
+
+
+def test_a_host_whose_row_cannot_be_written_is_left_out() -> None:
+    """The agent reports again what Reported does not name."""
+
+    async def story() -> None:
+        scene = Scene()
+
+        def fails(host: str, operation: Operation) -> Exception | None:
+            return StoreUnknown("lost") if host == uuid_of("h2") else None
+
+        scene.writer.fails = fails
+        async with scene.agent() as agent:
+            answer = await agent.ask(Report(seq=1, hosts=(report("h1"), report("h2"))))
+            assert answer == Reported(seq=1, hosts={"h1": uuid_of("h1")})
+
+    simulated(story())
+
+
+def test_claims_that_nobody_was_told_of_are_not_ordered() -> None:
+    """A claim of unknown outcome ends with its lease; one that lapsed is removed."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.unconfirmed = {"unconfirmed", "adopted"}
+        scene.world.put(
+            "h1",
+            claim("unconfirmed"),
+            claim("confirmed"),
+            claim("adopted", ClaimState.BUILDING),
+            claim("lapsed", lease_until_ms=0),
+        )
+        async with scene.agent() as agent:
+            listing = await agent.report()
+            assert [order.claim for order in listing.claims] == ["confirmed", "adopted"]
+        left = [record.id for record in scene.world.rows[uuid_of("h1")].claims]
+        assert left == ["unconfirmed", "confirmed", "adopted"]
+
+    simulated(story())
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        pytest.param(report(""), "no name", id="no name"),
+        pytest.param(
+            HostReport("h1", {"NONSENSE": Inventory(total=1)}), "NONSENSE", id="unknown class"
+        ),
+        pytest.param(report(vcpu=-1), "no sense", id="negative total"),
+        pytest.param(report(vcpu=2**31), "no sense", id="more than Placement can say"),
+        pytest.param(
+            HostReport("h1", {"VCPU": Inventory(total=1, allocation_ratio=0.0)}),
+            "no sense",
+            id="ratio of nothing",
+        ),
+    ],
+)
+def test_a_senseless_report_is_refused(host: HostReport, words: str) -> None:
+    """Bad input stops at the edge; no row is written."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.agent() as agent:
+            answer = await agent.ask(Report(seq=1, hosts=(host,)))
+            assert isinstance(answer, Refused)
+            assert words in answer.message
+        assert not scene.world.rows
+
+    simulated(story())
+
+
+def test_a_second_agent_of_a_host_is_refused_while_the_first_lives() -> None:
+    """Two agents would both build: the later one is told who serves the host."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.agent("first") as first:
+            await first.report()
+            async with scene.agent("second") as second:
+                answer = await second.ask(Report(seq=1, hosts=(report(),)))
+                assert isinstance(answer, Refused)
+                assert "served by agent first" in answer.message
+            assert scene.hub.deliver(uuid_of("h1"), claim("c1"))
+            assert isinstance(await first.hear(), Orders)
+        async with scene.agent("second") as second:
+            await second.report()
+
+    simulated(story())
+
+
+def test_an_agent_that_is_back_replaces_its_own_broken_connection() -> None:
+    """The old connection may look alive for a while; the agent itself knows better."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.judging(), scene.agent("a1") as old:
+            await old.report()
+            async with scene.agent("a1") as new:
+                answer = await old.hear()
+                assert isinstance(answer, Refused)
+                assert "replaced" in answer.message
+                await new.report()
+                await asyncio.sleep(2 * GRACE_S)
+                assert scene.hub.agents == 1
+                assert scene.hub.deliver(uuid_of("h1"), claim("c1"))
+                assert isinstance(await new.hear(), Orders)
+                assert scene.status() is HostStatus.UP
+
+    simulated(story())
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "ok", "reason", "after"),
+    [
+        pytest.param("claimed", "adopt", True, "", "building", id="adopt"),
+        pytest.param("building", "adopt", True, "", "building", id="adopt again"),
+        pytest.param("built", "adopt", False, "claim_built", "built", id="adopt too late"),
+        pytest.param(None, "adopt", False, "claim_gone", None, id="adopt what lapsed"),
+        pytest.param("building", "built", True, "", "built", id="built"),
+        pytest.param("claimed", "built", False, "claim_claimed", "claimed", id="never adopted"),
+        pytest.param("deleting", "built", False, "claim_deleting", "deleting", id="deleted since"),
+        pytest.param("building", "deleting", True, "", "deleting", id="give back"),
+        pytest.param("deleting", "gone", True, "", None, id="gone"),
+        pytest.param(None, "gone", True, "", None, id="gone again"),
+    ],
+)
+def test_steps(state: str | None, kind: str, ok: bool, reason: str, after: str | None) -> None:
+    """The row decides about each step; a repeated one is as good as the first."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h1", *([claim("c1", ClaimState(state))] if state else []))
+        async with scene.agent() as agent:
+            await agent.report()
+            done = await agent.step(StepKind(kind))
+            assert done == StepDone(seq=2, ok=ok, reason=reason)
+            assert scene.world.state("c1") == after
+
+    simulated(story())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StoreUnknown("lost"),
+        StoreUnavailable("down"),
+        Conflict("raced"),
+        Overloaded("full"),
+        RuntimeError("a bug"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_undecided_step_says_retry(error: Exception) -> None:
+    """No verdict is no refusal: the agent asks again."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h1", claim("c1"))
+        async with scene.agent() as agent:
+            await agent.report()
+            scene.writer.errors = [error]
+            assert await agent.step(StepKind.ADOPT) == StepDone(seq=2, ok=False, reason=RETRY)
+            assert (await agent.step(StepKind.ADOPT)).ok
+
+    simulated(story())
+
+
+def test_steps_are_taken_for_the_connections_own_hosts_only() -> None:
+    """An agent cannot move claims of hosts it does not serve."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h2", claim("c1"))
+        async with scene.agent() as agent:
+            await agent.report(report("h1"))
+            done = await agent.step(StepKind.ADOPT, host="h2")
+            assert done == StepDone(seq=2, ok=False, reason=NOT_YOUR_HOST)
+            assert scene.world.state("c1", "h2") is ClaimState.CLAIMED
+
+    simulated(story())
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "told"),
+    [
+        pytest.param(ClaimState.BUILDING, StepKind.BUILT, ("built", "c1", BUILT), id="built"),
+        pytest.param(
+            ClaimState.DELETING, StepKind.GONE, ("gone", "c1", ClaimState.DELETING), id="gone"
+        ),
+    ],
+)
+def test_who_lists_instances_hears_before_the_agent(
+    state: ClaimState, kind: StepKind, told: tuple[str, str, ClaimState]
+) -> None:
+    """What could not be told is told when the agent repeats its step."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h1", claim("c1", state))
+        async with scene.agent() as agent:
+            await agent.report()
+            scene.tell_errors = [StoreUnavailable("the list is down")]
+            assert (await agent.step(kind)).reason == RETRY
+            assert scene.told == []
+            assert (await agent.step(kind)).ok
+            assert scene.told == [told]
+
+    simulated(story())
+
+
+def test_lost_hosts_are_down_after_the_grace() -> None:
+    """Not before it; their claims stay."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h1", claim("c1", BUILT))
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report(report("h1"), report("h2"))
+            await asyncio.sleep(GRACE_S - 0.1)
+            assert scene.status() is HostStatus.UP
+            await asyncio.sleep(0.2)
+            assert (scene.status("h1"), scene.status("h2")) == (HostStatus.DOWN, HostStatus.DOWN)
+            assert scene.world.state("c1") is BUILT
+            async with scene.agent() as agent:
+                await agent.report()
+                assert scene.status() is HostStatus.UP
+
+    simulated(story())
+
+
+def test_a_host_that_is_back_within_the_grace_stays_up() -> None:
+    """A short interruption writes nothing."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report()
+            writes = scene.writer.writes
+            async with scene.agent() as agent:
+                await agent.report()
+                await asyncio.sleep(2 * GRACE_S)
+                assert scene.writer.writes == writes
+                assert scene.peers_asked == 0
+
+    simulated(story())
+
+
+def test_a_host_served_by_another_process_stays_up() -> None:
+    """An agent that went to a peer is not lost."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.elsewhere = {uuid_of("h1")}
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report(report("h1"), report("h2"))
+            await asyncio.sleep(2 * GRACE_S)
+            assert (scene.status("h1"), scene.status("h2")) == (HostStatus.UP, HostStatus.DOWN)
+
+    simulated(story())
+
+
+def test_silent_peers_are_asked_again_but_not_for_ever() -> None:
+    """Three times; a host that is served all the same is up again with its next report."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.peer_errors = [OSError("no route") for _ in range(5)]
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report()
+            await asyncio.sleep(2 * GRACE_S + 0.1)
+            assert scene.status() is HostStatus.UP
+            await asyncio.sleep(GRACE_S)
+            assert scene.status() is HostStatus.DOWN
+            assert scene.peers_asked == 3
+
+    simulated(story())
+
+
+def test_a_host_that_returns_while_it_is_marked_down_is_up_in_the_end() -> None:
+    """The write and the return cross: the report is written once more."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report()
+            scene.world.gates.shut("before SetStatus")
+            await asyncio.sleep(GRACE_S + 0.1)
+            async with scene.agent() as agent:
+                await agent.report()
+                scene.world.gates.open("before SetStatus")
+                await asyncio.sleep(0.1)
+                assert scene.status() is HostStatus.UP
+
+    simulated(story())
+
+
+def test_marking_down_is_tried_again_when_the_store_fails() -> None:
+    """A host must not stay up because one write failed."""
+
+    async def story() -> None:
+        scene = Scene()
+        failures = [StoreUnavailable("down"), StoreUnknown("lost")]
+
+        def fails(host: str, operation: Operation) -> Exception | None:
+            return failures.pop() if failures and isinstance(operation, SetStatus) else None
+
+        scene.writer.fails = fails
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report()
+            await asyncio.sleep(3 * GRACE_S + 0.1)
+            assert scene.status() is HostStatus.DOWN
+
+    simulated(story())
+
+
+def test_orders_for_absent_hosts_and_full_outboxes_are_not_taken() -> None:
+    """False sends the caller to another process; the agent's next report brings the claim."""
+
+    async def story() -> None:
+        scene = Scene()
+        assert not scene.hub.deliver(uuid_of("h1"), claim("c1"))
+        async with scene.agent() as agent:
+            await agent.report()
+            # Nothing is sent while this coroutine does not wait: the outbox fills.
+            taken = sum(scene.hub.deliver(uuid_of("h1"), claim("c1")) for _ in range(2000))
+            assert taken == 1024
+
+    simulated(story())
+
+
+def test_push_orders_what_waits_for_the_agent() -> None:
+    """Claims in the agent's hands already are not repeated."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.agent() as agent:
+            await agent.report()
+            scene.world.put("h1", *(claim(f"c-{state}", state) for state in ClaimState))
+            assert scene.hub.push(scene.world.rows[uuid_of("h1")])
+            orders = await agent.hear()
+            assert isinstance(orders, Orders)
+            assert [order.claim for order in orders.claims] == ["c-claimed", "c-deleting"]
+
+    simulated(story())
+
+
+def test_reports_of_one_agent_do_not_wait_for_its_steps() -> None:
+    """Messages of one connection are handled side by side."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h1", claim("c1"))
+        async with scene.agent() as agent:
+            await agent.report()
+            scene.world.gates.shut("before adopt")
+            await agent.say(Step(seq=2, host=uuid_of("h1"), claim="c1", kind=StepKind.ADOPT))
+            await scene.world.gates.reached("before adopt")
+            await agent.report(report("h2"))
+            scene.world.gates.open("before adopt")
+            assert await agent.hear() == StepDone(seq=2, ok=True)
+
+    simulated(story())
+
+
+def test_report_inventory_is_what_is_written() -> None:
+    """The row's provider is the host's uuid, its inventory the report's."""
+
+    async def story() -> None:
+        scene = Scene()
+        host = HostReport("h1", {"VCPU": Inventory(total=4)}, traits=("HW_CPU_X86_AVX2",))
+        async with scene.agent() as agent:
+            await agent.report(host)
+        row = scene.world.rows[uuid_of("h1")]
+        expected = ReportInventory(uuid_of("h1"), "h1", host.inventories, host.traits)
+        assert row.records == (expected.record(),)
+        assert row.status is HostStatus.UP
+
+    simulated(story())
