@@ -1,0 +1,1 @@
+"""The HTTP APIs. They decide nothing: a request is logged, then handed to a scheduler of the cell."""

@@ -1,0 +1,22 @@
+"""``placer api``: one API process (placer.api.service)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from placer import logs
+from placer import settings as config
+
+
+def command(
+    settings: Annotated[Path, typer.Option("--settings", help="TOML file with an [api] part.")],
+) -> None:
+    """Serve the HTTP API of a cell until SIGTERM."""
+    from placer.api import service  # the driver is slow to import: only when needed
+
+    loaded = config.load(settings)
+    logs.configure(loaded.process)
+    service.serve(loaded)
