@@ -1,0 +1,5 @@
+"""The fixtures of tests/ hold here too."""
+
+from fixtures import api_token, deployment
+
+__all__ = ["api_token", "deployment"]
