@@ -158,6 +158,25 @@ def placer_networks(cells: list[dict[str, Any]], deployment: str, net_base: int)
     ]
 
 
+def placer_regions(cells: list[dict[str, Any]], net_base: int) -> list[dict[str, Any]]:
+    """Regions by index: name, index, cells and, in bridge mode, their prefixes inside and on the WAN."""
+    regions: dict[str, dict[str, Any]] = {}
+    for cell in cells:
+        index = cell["region_index"]
+        region = regions.setdefault(
+            cell["region"],
+            {
+                "name": cell["region"],
+                "index": index,
+                "prefix": f"10.{net_base}.{index}.0/24",
+                "wan_prefix": f"10.{net_base + 1}.{index}.0/24",
+                "cells": [],
+            },
+        )
+        region["cells"].append(cell["name"])
+    return list(regions.values())
+
+
 def placer_address_map(cells: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
     """Per region, each node's broadcast address to its private one."""
     maps: dict[str, dict[str, str]] = {}
@@ -214,6 +233,7 @@ class FilterModule:
             "placer_cells": placer_cells,
             "placer_networks": placer_networks,
             "placer_initial_tokens": placer_initial_tokens,
+            "placer_regions": placer_regions,
             "placer_restart_batches": placer_restart_batches,
             "placer_seeds": placer_seeds,
         }

@@ -3,7 +3,7 @@
 #
 #   start-dockerd.sh MARK LOG TIMEOUT_S
 #
-# MARK   file that says "this daemon was started here": holds its process id, read when the deployment is taken down
+# MARK   file that says "this daemon was started here": its process id and the policy of FORWARD before, for stop-dockerd.sh
 # LOG    where the daemon writes
 #
 # Debian's init script is no use here: it stops where the hard limit of open files cannot be raised. A daemon that was
@@ -26,9 +26,12 @@ stale /var/run/docker/containerd/containerd.pid containerd &&
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 mkdir -p "$(dirname "$mark")" "$(dirname "$log")"
 
+# What FORWARD does with other packets now; the daemon sets it to DROP.
+policy=$(iptables -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p')
+
 setsid nohup dockerd >"$log" 2>&1 </dev/null &
 pid=$!
-echo "$pid" >"$mark"
+printf '%s\n%s\n' "$pid" "$policy" >"$mark"
 
 # The socket is there before the daemon answers on it; whoever asks first waits for the answer.
 waited_s=0
