@@ -227,8 +227,8 @@ class Replayer:
                 self.shrunk += offered
         for name, device in grew:
             given = self._given.get((name, device), 0)
-            room = self._devices.get(name, {}).get(device, 0)
-            if device and given > room:
+            room = self._devices.get(name, {}).get(device)
+            if room is not None and given > room:
                 self._problem(
                     Kind.DOUBLE_BOOKING,
                     rev,
