@@ -117,5 +117,7 @@ def cql(
 
 def gossip_view(deployment: Deployment, node: str) -> dict[str, str]:
     """Address -> status of every member, as ``node`` sees them."""
-    rows = cql(deployment, node, "SELECT address, status FROM system_views.gossip_info")
-    return {str(row.address): str(row.status).partition(",")[0] for row in rows}
+    # Of its peers a node keeps only the newer of the two fields that say the status.
+    query = "SELECT address, status_with_port FROM system_views.gossip_info"
+    rows = cql(deployment, node, query)
+    return {str(row.address): str(row.status_with_port).partition(",")[0] for row in rows}
