@@ -2,11 +2,13 @@
 # Shared by ../demo and ../test: finds a Python and keeps a virtual environment equal to a lock file. To be sourced.
 # The caller defines `say` (progress) and `die` (message, remedy, end).
 
-# Sets $python to the first Python >= 3.11 that really starts (a version manager's shim may not).
+# Sets $python to the first Python >= 3.11 that really starts (a version manager's shim may not). An active virtual environment
+# stands for the Python that it was made from.
 find_python() {
     for python in python3.11 python3.12 python3.13 python3 /usr/bin/python3; do
         python=$(command -v "$python") || continue
-        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && return
+        python=$("$python" -c 'import sys; sys.version_info >= (3, 11) and print(sys._base_executable)' 2>/dev/null) || continue
+        [ -n "$python" ] && return
     done
     die "Python 3.11 or newer is needed, and none was found ($(python3 --version 2>&1 || echo 'no python3'))." \
         "Debian 12, Ubuntu 24.04 and later bring one: apt-get install python3. On Ubuntu 22.04: apt-get install python3.11."
@@ -48,11 +50,18 @@ fill_venv() {
 # Makes $1 hold exactly lock file $2; does nothing when it already does. Half-made environments are made anew.
 ensure_venv() {
     wanted="$(cksum <"$2") $python"
+    mkdir -p "$(dirname "$1")"
+    exec 8>"$1.lock"
+    flock 8
+    make_venv "$@"
+    exec 8>&-
+}
+
+make_venv() {
     if [ "$(cat "$1/.made-from" 2>/dev/null)" = "$wanted" ] && "$1/bin/python" -c '' 2>/dev/null; then
         return
     fi
     say "making the virtual environment ${1#"$root/"} from ${2#"$root/"} (once, about 20 s)"
-    mkdir -p "$(dirname "$1")"
     if ! { new_venv "$1" && fill_venv "$1" "$2"; } >"$1.log" 2>&1 </dev/null; then
         tail -n 5 "$1.log" >&2
         die "The virtual environment could not be made; the whole output is in ${1#"$root/"}.log." \

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from suites.process import ROOT, Ended, run, tracked
 from suites.result import Result
 
@@ -69,7 +67,10 @@ def shell(_: Sequence[str]) -> Result:
 def yaml_files(_: Sequence[str]) -> Result:
     """yamllint, strict."""
     files = tracked("*.yml", "*.yaml")
-    ended = run(["yamllint", "--strict", "--format=parsable", *files], seconds=SUITE_SECONDS)
+    ended = run(
+        ["yamllint", "--config-file=.config/yamllint.yml", "--strict", "--format=parsable", *files],
+        seconds=SUITE_SECONDS,
+    )
     findings = re.findall(r"^(\S+?):\d+:\d+: ", ended.output, re.MULTILINE)
     return _result(ended, len(files) - len(set(findings)), len(set(findings)))
 
@@ -226,6 +227,8 @@ def write_readme(role: Path) -> Ended:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import yaml  # here, as ./test --help runs before anything is installed
+
     if not path.exists():
         return {}
     content = yaml.safe_load(path.read_text())
