@@ -97,7 +97,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "0.0.0.0"
     port: int = 8790
     advertise: str = ""
-    sample_buckets: int = 2
+    sample_buckets: int = 1
     buckets_max: int = 64
     pick_from: int = 10
     attempts_max: int = 8
@@ -119,8 +119,8 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     ``builds_max`` claims are worked on at once: raise it when builds queue on an idle machine.
     ``answer_timeout_s`` bounds one answer of the scheduler and must exceed
     ``cluster.claim_deadline_s``; ``build_timeout_s`` bounds one build or destruction.
-    After a lost connection the agent waits ``reconnect_s`` (jittered, doubled after each round of
-    all schedulers, up to ``reconnect_max_s``); keep ``reconnect_s`` well below
+    After a lost connection, and after each fruitless round of all schedulers, the agent waits
+    ``reconnect_s`` (jittered; doubled from round to round, up to ``reconnect_max_s``); keep ``reconnect_s`` well below
     ``scheduler.agent_grace_s``, or a short interruption marks its hosts down.
     ``heartbeat_s``: how often an idle connection is probed.
     """

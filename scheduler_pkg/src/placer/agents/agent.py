@@ -194,7 +194,7 @@ class Agent:
     # -- the connection
 
     async def _stay_connected(self) -> None:
-        """Connect for ever, to one scheduler after the other, with growing, jittered waits."""
+        """Connect for ever: one scheduler after the other at once, then growing, jittered waits."""
         failures = 0
         for url in itertools.cycle(self._urls):
             self._hosts.clear()
@@ -202,7 +202,7 @@ class Agent:
                 async with self._connect(url) as socket:
                     await self._serve(url, socket)
             except LinkRefused as error:
-                failures = _LONG_WAIT * len(self._urls)
+                failures = (_LONG_WAIT + 1) * len(self._urls)
                 log.error("refused_by_scheduler", url=url, why=str(error))
             except LinkLost as error:
                 caught_up = bool(self._hosts)
@@ -211,7 +211,9 @@ class Agent:
             await asyncio.sleep(self._reconnect_delay_s(failures))
 
     def _reconnect_delay_s(self, failures: int) -> float:
-        rounds = min(failures // len(self._urls), _LONG_WAIT)
+        if failures % len(self._urls):
+            return 0.0  # others have not been tried yet
+        rounds = min(max(failures // len(self._urls) - 1, 0), _LONG_WAIT)
         longest = min(self._settings.reconnect_s * 2.0**rounds, self._settings.reconnect_max_s)
         return longest * self._rng.uniform(0.5, 1.0)
 
@@ -232,20 +234,26 @@ class Agent:
                 reader.result()
 
     async def _report_forever(self, link: Link) -> None:
+        """All hosts at once after connecting; then again and again, spread over the period."""
+        over_s = 0.0
         while True:
-            complete = await self._report(link)
-            longest = self._settings.reconcile_every_s
+            complete = await self._report(link, over_s)
+            over_s = self._settings.reconcile_every_s
             if not complete:
-                longest = min(longest, self._settings.reconnect_max_s)
-            await link.sleep(longest * self._rng.uniform(0.8, 1.0))
+                over_s = min(over_s, self._settings.reconnect_max_s)
 
-    async def _report(self, link: Link) -> bool:
-        """Report every host once, in batches; whether all rows hold what was reported."""
+    async def _report(self, link: Link, over_s: float) -> bool:
+        """Report every host once, in batches spread over ``over_s``; whether all rows hold it."""
         hosts = await self._driver.describe()
         self._hosts_total = len(hosts)
+        batches = list(_batches(hosts, self._settings.report_batch))
         missing = 0
-        for batch in _batches(hosts, self._settings.report_batch):
+        for batch in batches:
+            if over_s:
+                await link.sleep(over_s / len(batches) * self._rng.uniform(0.8, 1.0))
             missing += len(await self._report_batch(link, batch))
+        if not batches:
+            await link.sleep(self._settings.reconcile_every_s)
         if missing:
             log.warning("hosts_not_reported", missing=missing, hosts=len(hosts))
         return not missing
@@ -299,6 +307,10 @@ class Agent:
                 continue
             if claim in present:
                 self._missed.pop(claim, None)
+                continue
+            if entry.phase is Phase.DESTROYING:
+                # The answer to GONE was lost; asking again ends it.
+                self._accept(msgspec.structs.replace(entry.order, state=ClaimState.DELETING))
                 continue
             missed = self._missed.get(claim, 0) + 1
             self._missed[claim] = missed

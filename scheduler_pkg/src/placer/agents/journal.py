@@ -18,7 +18,7 @@ import asyncio
 import enum
 import sqlite3
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -56,9 +56,9 @@ class Journal:
     One thread does the disk's work, so that a slow disk never stops the event loop.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, executor: Executor | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
+        self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._database = _open(directory / "journal.sqlite")
         self._entries = _load(self._database)
 

@@ -1,6 +1,7 @@
 """An agent and a hub joined by pipes in memory, on rows in memory, with a driver that keeps count.
 
 ``World.log`` has what happened in order: ``build:c1``, ``adopt:c1`` (the step is on the row), ...
+``World.violations`` has every moment at which an instance was without capacity.
 A *gate* stops whoever reaches a named point, e.g. ``before adopt`` or ``after build``.
 """
 
@@ -11,7 +12,9 @@ import contextlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 from litestar.exceptions import WebSocketDisconnect
@@ -32,6 +35,7 @@ from placer.settings import Cell, Cluster, Settings
 CELL = "c1"
 FAR_FUTURE_MS = 4_000_000_000_000
 _CLOSED = object()
+T = TypeVar("T")
 
 
 def report(name: str = "h1", vcpu: int = 8) -> HostReport:
@@ -134,8 +138,9 @@ class World:
         self.rows: dict[str, HostRow] = {}
         self.running: set[str] = set()
         self.builds: Counter[str] = Counter()
-        self.building = 0
+        self.building: Counter[str] = Counter()
         self.building_most = 0
+        self.violations: list[str] = []
         self.log: list[str] = []
         self.gates = Gates()
 
@@ -151,6 +156,25 @@ class World:
             records=(operation.record(), *records),
         )
 
+    def change(self, row: HostRow) -> None:
+        """The row becomes ``row``, at the next revision."""
+        old = self.rows.get(row.host)
+        for record in old.claims if old else ():
+            used = record.id in self.running or self.building[record.id] > 0
+            if used and row.find(record.id) is None:
+                self.violations.append(f"{record.id} was freed while it ran")
+        self.rows[row.host] = msgspec.structs.replace(row, rev=old.rev + 1 if old else 1)
+
+    def finish_build(self, order: ClaimOrder) -> None:
+        record = self.rows[order.host].find(order.claim)
+        if record is None or record.state in (ClaimState.CLAIMED, ClaimState.BUILT):
+            self.violations.append(f"{order.claim} was built while its claim was {record}")
+        if self.builds[order.claim]:
+            self.violations.append(f"{order.claim} was built twice")
+        self.builds[order.claim] += 1
+        self.running.add(order.claim)
+        self.log.append(f"build:{order.claim}")
+
     def state(self, claim_id: str, host: str = "h1") -> ClaimState | None:
         """State of a claim on its row; None when it is not there."""
         record = self.rows[uuid_of(host)].find(claim_id)
@@ -158,11 +182,16 @@ class World:
 
 
 class FakeWriter:
-    """Applies operations to the world's rows at once. ``errors`` are raised first, in turn."""
+    """Applies operations to the world's rows at once.
+
+    ``errors`` are raised instead, in turn, ``lost_answers`` after the operation was applied.
+    """
 
     def __init__(self, world: World) -> None:
         self._world = world
         self.errors: list[Exception] = []
+        self.lost_answers: list[Exception] = []
+        self.delay_s: Callable[[], float] = lambda: 0.0
         self.fails: Callable[[str, Operation], Exception | None] = lambda host, operation: None
         self.writes = 0
 
@@ -176,8 +205,12 @@ class FakeWriter:
         error = self.fails(host, operation)
         if error is not None:
             raise error
+        await asyncio.sleep(self.delay_s())
         result = self._apply(host, operation)
+        await asyncio.sleep(self.delay_s())
         await self._world.gates.pass_(f"after {point}")
+        if self.lost_answers:
+            raise self.lost_answers.pop(0)
         return result
 
     def _apply(self, host: str, operation: Operation) -> HostRow | Refusal:
@@ -192,7 +225,7 @@ class FakeWriter:
         self.writes += 1
         if isinstance(operation, AgentStep):
             self._world.log.append(f"{operation.kind}:{operation.claim}")
-        self._world.rows[host] = msgspec.structs.replace(result, rev=row.rev + 1)
+        self._world.change(result)
         return self._world.rows[host]
 
 
@@ -207,6 +240,7 @@ class FakeDriver:
         self._world = world
         self.hosts = hosts
         self.failing: set[str] = set()
+        self.build_s: Callable[[], float] = lambda: 0.001
 
     async def describe(self) -> list[HostReport]:
         return self.hosts
@@ -216,19 +250,17 @@ class FakeDriver:
 
     async def build(self, order: ClaimOrder) -> None:
         world = self._world
-        world.building += 1
-        world.building_most = max(world.building_most, world.building)
+        world.building[order.claim] += 1
+        world.building_most = max(world.building_most, world.building.total())
         try:
             await world.gates.pass_("before build")
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(self.build_s())
             if order.claim in self.failing:
                 raise BuildFailed("No.")
-            world.builds[order.claim] += 1
-            world.running.add(order.claim)
-            world.log.append(f"build:{order.claim}")
+            world.finish_build(order)
             await world.gates.pass_("after build")
         finally:
-            world.building -= 1
+            world.building[order.claim] -= 1
 
     async def destroy(self, order: ClaimOrder) -> None:
         await self._world.gates.pass_("before destroy")
@@ -262,10 +294,19 @@ def settings(directory: Path, *schedulers: str, **agent: object) -> Settings:
     return Settings(
         process="a1",
         cell=CELL,
-        cluster=Cluster(deployment="test", cells=(cell,), claim_deadline_s=1.0),
+        cluster=Cluster(deployment="test", cells=(cell,), claim_deadline_s=0.05),
         service_token_file=directory / "token",
         agent=AgentSettings(**{**quick, **agent}),  # type: ignore[arg-type]
     )
+
+
+class Inline(Executor):
+    """Does the work where it is asked for: no threads, so that simulated time can be used."""
+
+    def submit(self, fn: Callable[..., T], /, *args: object, **kwargs: object) -> Future[T]:
+        future: Future[T] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
 
 
 class Bench:
@@ -328,7 +369,7 @@ class Bench:
         """The agent at work; killed, as if by SIGKILL, at the end. Yields its stop event."""
         stop = asyncio.Event()
         assert self.settings.agent is not None
-        journal = Journal(self.settings.agent.journal_dir)
+        journal = Journal(self.settings.agent.journal_dir, executor=Inline())
         self.agent = Agent(self.settings, self.driver, journal, self.connect, rng=random.Random(1))
         task = asyncio.create_task(self.agent.run(stop))
         try:

@@ -1,0 +1,143 @@
+"""The agent's connection over a real websocket on the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from pathlib import Path
+
+import msgspec
+import pytest
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
+
+from placer.agents.agent import Agent
+from placer.agents.journal import Journal
+from placer.agents.link import Link, LinkLost, LinkRefused, agent_url, connector
+from placer.model.messages import Hello, StepKind, Welcome
+
+from .fakes import CELL, FakeDriver, World, report, settings, until
+
+TOKEN = "a-token"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "url"),
+    [
+        ("http://s1:8790", "ws://s1:8790/internal/v1/agent"),
+        ("http://s1:8790/", "ws://s1:8790/internal/v1/agent"),
+        ("https://s1:8790", "wss://s1:8790/internal/v1/agent"),
+    ],
+)
+def test_agent_url(scheduler: str, url: str) -> None:
+    """The websocket is where the scheduler's HTTP is, encrypted where that is."""
+    assert agent_url(scheduler) == url
+
+
+async def _start(first_answer: str | None) -> tuple[Server, str]:
+    """A server that wants the token, answers the first message, and then only listens."""
+
+    def check(connection: ServerConnection, request: Request) -> Response | None:
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "no")
+        return None
+
+    async def talk(connection: ServerConnection) -> None:
+        hello = msgspec.json.decode(await connection.recv(), type=Hello)
+        assert hello == Hello(agent="a1", cell=CELL)
+        if first_answer is not None:
+            await connection.send(first_answer)
+        async for _ in connection:
+            pass
+
+    server = await serve(talk, "127.0.0.1", 0, process_request=check)
+    port = next(iter(server.sockets)).getsockname()[1]
+    return server, f"http://127.0.0.1:{port}"
+
+
+def _link(socket: object) -> Link:
+    return Link(socket, lambda orders, listed: None, answer_timeout_s=0.2)  # type: ignore[arg-type]
+
+
+async def test_the_token_is_sent_and_hello_is_answered(tmp_path: Path) -> None:
+    """What the scheduler calls itself comes back."""
+    server, url = await _start(msgspec.json.encode(Welcome(scheduler="s1")).decode())
+    part = settings(tmp_path).agent
+    assert part is not None
+    async with server, connector(TOKEN, part)(agent_url(url)) as socket:
+        assert await _link(socket).greet("a1", CELL) == "s1"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        pytest.param('{"type":"refused","message":"other cell"}', LinkRefused, id="refused"),
+        pytest.param('{"type":"welcome","scheduler":"s1","protocol":2}', LinkRefused, id="newer"),
+        pytest.param("nonsense", LinkLost, id="unreadable"),
+        pytest.param(None, LinkLost, id="silent"),
+    ],
+)
+async def test_a_wrong_answer_to_hello(
+    tmp_path: Path, answer: str | None, kind: type[LinkLost]
+) -> None:
+    """Refusals are told apart from what may pass."""
+    server, url = await _start(answer)
+    part = settings(tmp_path).agent
+    assert part is not None
+    async with server, connector(TOKEN, part)(agent_url(url)) as socket:
+        with pytest.raises(kind) as caught:
+            await _link(socket).greet("a1", CELL)
+        assert type(caught.value) is kind
+
+
+async def test_a_wrong_token_and_a_closed_port_are_lost_links(tmp_path: Path) -> None:
+    """Both may pass (a rotation, a restart): the agent tries on."""
+    server, url = await _start(None)
+    part = settings(tmp_path).agent
+    assert part is not None
+    async with server:
+        with pytest.raises(LinkLost, match="401"):
+            async with connector("wrong", part)(agent_url(url)):
+                pass
+    with pytest.raises(LinkLost, match="Cannot connect"):
+        async with connector(TOKEN, part)(agent_url(url)):
+            pass
+
+
+async def test_a_question_without_an_answer_ends(tmp_path: Path) -> None:
+    """Every wait has its end, also when the connection stays open."""
+    server, url = await _start(msgspec.json.encode(Welcome(scheduler="s1")).decode())
+    part = settings(tmp_path).agent
+    assert part is not None
+    async with server, connector(TOKEN, part)(agent_url(url)) as socket:
+        link = _link(socket)
+        await link.greet("a1", CELL)
+        reader = asyncio.create_task(link.read())
+        with pytest.raises(LinkLost, match="No answer"):
+            await link.step("h1", "c1", StepKind.ADOPT)
+        reader.cancel()
+
+
+async def test_a_scheduler_that_goes_silent_is_left(tmp_path: Path) -> None:
+    """A report without an answer: the agent connects anew."""
+    server, url = await _start(msgspec.json.encode(Welcome(scheduler="s1")).decode())
+    connections = 0
+    made = settings(tmp_path, url, answer_timeout_s=0.1)
+    assert made.agent is not None
+    real = connector(TOKEN, made.agent)
+
+    def counted(address: str) -> object:
+        nonlocal connections
+        connections += 1
+        return real(address)
+
+    journal = Journal(tmp_path)
+    world = World()
+    async with server:
+        agent = Agent(made, FakeDriver(world, [report()]), journal, counted)  # type: ignore[arg-type]
+        stop = asyncio.Event()
+        task = asyncio.create_task(agent.run(stop))
+        await until(lambda: connections >= 2, "it connects anew", within_s=10)
+        stop.set()
+        await task
+    journal.close()
