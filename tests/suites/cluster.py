@@ -31,6 +31,8 @@ def molecule(arguments: Sequence[str]) -> Iterator[tuple[str, Result]]:
     keep = "--keep" in arguments
     for scenario in [name for name in arguments if name != "--keep"] or scenarios():
         up = False
+        if not keep:
+            run(["molecule", "destroy", "-s", scenario], seconds=180)  # what a killed run left
         try:
             result = Result(0, 0)
             for action, seconds in ACTIONS.items():
@@ -53,6 +55,7 @@ def molecule(arguments: Sequence[str]) -> Iterator[tuple[str, Result]]:
 def demo(_: Sequence[str]) -> Iterator[tuple[str, Result]]:
     """./demo as a newcomer runs it, its figures against the bars, a second deployment that changes nothing, and down."""
     environment = {"NO_COLOR": "1"}
+    run(["./demo", "down"], seconds=300, env=environment)  # from nothing, as a newcomer does
     try:
         ended = run(["./demo"], seconds=1200, live=True, env=environment)
         started = Result(int(ended.status == 0), int(ended.status != 0), ended.output[-4000:])
