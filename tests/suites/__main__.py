@@ -113,10 +113,18 @@ def staged(stages: Iterator[tuple[str, Result]]) -> list[Row]:
     """Each stage shown as it ends, so that a run that is cut short has still said what it knew."""
     rows: list[Row] = []
     started = time.monotonic()
-    for name, result in stages:
+
+    def add(name: str, result: Result) -> None:
+        nonlocal started
         rows.append((name, result, time.monotonic() - started))
         show(*rows[-1])
         started = time.monotonic()
+
+    try:
+        for name, result in stages:
+            add(name, result)
+    except Exception as error:
+        add("broken", Result(0, 1, f"{type(error).__name__}: {error}\n"))
     return rows
 
 
@@ -134,8 +142,8 @@ def report(rows: Sequence[Row]) -> int:
     # A suite that checked nothing proves nothing. Only with -k may one of several have no match.
     total = sum((result for _, result, _ in rows), Result(0, 0))
     empty = [name for name, result, _ in rows if not result.passed + result.failed]
-    if empty and ("-k" not in sys.argv or not total.passed):
-        total += Result(0, len(empty))
+    if not rows or (empty and ("-k" not in sys.argv or not total.passed)):
+        total += Result(0, len(empty) or 1)
     print()
     for name, result, seconds in rows:
         print(f"  {name:<12} {seconds:6.1f} s  {result.line}")

@@ -1,0 +1,66 @@
+"""./test counts what was checked: it cannot end well when something failed or when nothing ran."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from suites.__main__ import report, staged, together
+from suites.process import run
+from suites.result import Result
+
+
+@pytest.mark.parametrize(
+    ("results", "status", "line"),
+    [
+        pytest.param([Result(3, 0), Result(4, 0)], 0, "7 passed, 0 failed", id="all well"),
+        pytest.param([Result(3, 0), Result(4, 1)], 1, "7 passed, 1 failed", id="one failure"),
+        pytest.param([Result(3, 0), Result(0, 0)], 1, "3 passed, 1 failed", id="a suite was empty"),
+        pytest.param([], 1, "0 passed, 1 failed", id="nothing ran"),
+        pytest.param(
+            [Result(3, 0, skipped=2)], 0, "3 passed, 0 failed, 2 skipped", id="skips are said"
+        ),
+    ],
+)
+def test_the_last_line_is_the_sum(
+    results: list[Result], status: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last line counts everything, and the exit status follows it."""
+    assert report([(f"suite{number}", one, 1.0) for number, one in enumerate(results)]) == status
+    assert capsys.readouterr().out.splitlines()[-1] == line
+
+
+def test_a_broken_suite_is_a_failed_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """It stops none of the others and says what broke."""
+
+    def broken(_: Sequence[str]) -> Result:
+        raise FileNotFoundError("no such tool")
+
+    rows = together({"broken": broken, "well": lambda _: Result(1, 0)}, [])
+    assert {name: result.failed for name, result, _ in rows} == {"broken": 1, "well": 0}
+    said = capsys.readouterr().out
+    assert "FileNotFoundError: no such tool" in said
+    assert "well: 1 passed, 0 failed" in said.splitlines()
+
+
+def test_a_stage_that_breaks_keeps_the_earlier_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a run knew before it broke is counted, and so is the break."""
+
+    def stages() -> Iterator[tuple[str, Result]]:
+        yield "first", Result(2, 0)
+        raise RuntimeError("engine gone")
+
+    rows = staged(stages())
+    assert [(result.passed, result.failed) for _, result, _ in rows] == [(2, 0), (0, 1)]
+    assert "engine gone" in capsys.readouterr().out
+
+
+def test_a_command_ends_with_its_time() -> None:
+    """A command that hangs is ended with everything it started, and says so."""
+    started = time.monotonic()
+    ended = run(["sh", "-c", "echo begun; sleep 60 & wait"], seconds=0.5)
+    assert time.monotonic() - started < 10
+    assert ended.status == 124
+    assert ended.output.startswith("begun\nended after")
