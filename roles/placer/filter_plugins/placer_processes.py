@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which Placer processes a deployment runs, where, and at which address. Pure: cells in, a list out.
+
+A cell's processes are spread over its service hosts in turn. In bridge mode every process has addresses of its own; in host
+mode it shares the machine's, and the second process of a kind on one machine takes the next port.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+#: Port of the first process of each kind; an agent does not listen.
+PORTS = {"api": 8700, "scheduler": 8790, "agent": 0}
+
+
+def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> list[dict[str, Any]]:
+    """All processes of all `cells`: name, kind, cell, region, host, address, wan_address (bridge mode), port."""
+    processes = []
+    for cell in cells:
+        hosts = cell["services"]
+        if not hosts:
+            raise AnsibleFilterError(
+                f"cell {cell['name']} has no service host: put one of its hosts in the group placer"
+            )
+        for kind, first_port in PORTS.items():
+            for n in range(int(counts[kind])):
+                process = {
+                    "name": f"{cell['name']}-{kind}-{n + 1}",
+                    "kind": kind,
+                    "cell": cell["name"],
+                    "cell_index": cell["index"],
+                    "region": cell["region"],
+                    "number": n + 1,
+                    "host": hosts[n % len(hosts)]["name"],
+                }
+                if "addresses" in cell:
+                    plan = cell["addresses"][kind]
+                    if n >= len(plan["private"]):
+                        raise AnsibleFilterError(
+                            f"cell {cell['name']} has room for {len(plan['private'])} processes of kind {kind} on one machine, not"
+                            f" for {counts[kind]}: lower placer_{kind}_count"
+                        )
+                    process |= {
+                        "address": plan["private"][n],
+                        "wan_address": plan["wan"][n],
+                        "port": first_port,
+                    }
+                else:
+                    process |= {
+                        "address": hosts[n % len(hosts)]["address"],
+                        "wan_address": "",
+                        "port": first_port + n // len(hosts) if first_port else 0,
+                    }
+                processes.append(process)
+    return processes
+
+
+def placer_scheduler_urls(processes: list[dict[str, Any]], region: str) -> dict[str, list[str]]:
+    """Base URLs of each cell's schedulers as seen from `region`: private inside it, WAN from outside (none in host mode)."""
+    urls: dict[str, list[str]] = {}
+    for process in processes:
+        if process["kind"] == "scheduler":
+            address = process["address"] if process["region"] == region else process["wan_address"]
+            if address:
+                urls.setdefault(process["cell"], []).append(f"http://{address}:{process['port']}")
+    return urls
+
+
+def placer_secret_mounts(secrets: dict[str, str], folder: str) -> list[dict[str, Any]]:
+    """Read-only mounts of a container's secrets, {path below /run/placer/secrets: file in `folder`}."""
+    return [
+        {
+            "type": "bind",
+            "source": f"{folder}/{secret}",
+            "target": f"/run/placer/secrets/{name}",
+            "read_only": True,
+        }
+        for name, secret in secrets.items()
+    ]
+
+
+def placer_gate_arguments(cells: list[dict[str, Any]], region: str, skip: list[str]) -> list[str]:
+    """Arguments that name every node but `skip` to `placer cluster wait`, with the address to ask it at from inside `region`."""
+    arguments = []
+    for cell in cells:
+        for node in cell["nodes"]:
+            if node["name"] in skip:
+                continue
+            contact = (
+                node["listen_address"] if cell["region"] == region else node["broadcast_address"]
+            )
+            arguments += ["--node", f"{node['name']}={contact},{node['broadcast_address']}"]
+    return arguments
+
+
+def placer_replay_targets(processes: list[dict[str, Any]]) -> list[str]:
+    """Arguments that name each cell's API to `placer replay`."""
+    return [
+        part
+        for one in processes
+        for part in ("--target", f"{one['cell']}=http://{one['address']}:{one['port']}")
+    ]
+
+
+def placer_history_mount(cell: str, deployment: str) -> dict[str, Any]:
+    """Read-only mount of the histories of `cell`, for the check."""
+    return {
+        "type": "volume",
+        "source": f"{deployment}-{cell}-history",
+        "target": f"/var/lib/placer/history/{cell}",
+        "read_only": True,
+    }
+
+
+def placer_seconds(marks: list[dict[str, Any]]) -> dict[str, float]:
+    """How long each phase took, {phase: seconds}, from marks {phase, at} of which the first only begins."""
+    seconds: dict[str, float] = {}
+    for before, mark in pairwise(marks):
+        seconds[mark["phase"]] = round(
+            seconds.get(mark["phase"], 0.0) + float(mark["at"]) - float(before["at"]), 1
+        )
+    if marks:
+        seconds["total"] = round(float(marks[-1]["at"]) - float(marks[0]["at"]), 1)
+    return seconds
+
+
+class FilterModule:
+    """What Ansible loads."""
+
+    def filters(self) -> dict[str, Any]:
+        return {
+            "placer_gate_arguments": placer_gate_arguments,
+            "placer_history_mount": placer_history_mount,
+            "placer_processes": placer_processes,
+            "placer_replay_targets": placer_replay_targets,
+            "placer_scheduler_urls": placer_scheduler_urls,
+            "placer_seconds": placer_seconds,
+            "placer_secret_mounts": placer_secret_mounts,
+        }
