@@ -354,14 +354,23 @@ class AgentHub:
                 row = await self._write_report(report)
                 if any(lapsed(record, time.time_ns() // 1_000_000) for record in row.claims):
                     row = await self._write(row.host, ExpireClaims())
-                records = [r for r in row.claims if await self._may_be_ordered(r)]
         except PlacerError as error:
             log.warning("report_not_written", host=report.name, why=str(error))
             return None
-        return row, [_order(row.host, record) for record in records]
+        ordered = await asyncio.gather(*(self._may_be_ordered(record) for record in row.claims))
+        orders = [_order(row.host, r) for r, may in zip(row.claims, ordered, strict=True) if may]
+        return row, orders
 
     async def _may_be_ordered(self, record: Record) -> bool:
-        return record.state is not ClaimState.CLAIMED or await self._confirmed(record)
+        if record.state is not ClaimState.CLAIMED:
+            return True
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._confirmed(record)
+        except (PlacerError, TimeoutError) as error:
+            # Its requester's cell may be cut off; that must not hold up the host's other claims.
+            log.info("claim_not_confirmed", claim=record.id, why=repr(error))
+            return False
 
     def _register(self, connection: _Connection, report: HostReport) -> None:
         problem = _problem(report)

@@ -103,6 +103,10 @@ class Scene:
         self.told.append((what, record.id, record.state))
 
     async def _confirmed(self, record: Record) -> bool:
+        if record.id == "of-a-silent-cell":
+            await asyncio.sleep(3600)
+        if record.id == "of-a-cut-off-cell":
+            raise StoreUnavailable("cut off")
         return record.id not in self.unconfirmed
 
     async def _serves_elsewhere(self, hosts: set[str]) -> set[str]:
@@ -213,7 +217,8 @@ def test_a_host_whose_row_cannot_be_written_is_left_out() -> None:
 
 
 def test_claims_that_nobody_was_told_of_are_not_ordered() -> None:
-    """A claim of unknown outcome ends with its lease; one that lapsed is removed."""
+    """A claim of unknown outcome ends with its lease; one that lapsed is removed. Where nobody can
+    say, it is not ordered now, and the host's other claims are."""
 
     async def story() -> None:
         scene = Scene()
@@ -221,6 +226,8 @@ def test_claims_that_nobody_was_told_of_are_not_ordered() -> None:
         scene.world.put(
             "h1",
             claim("unconfirmed"),
+            claim("of-a-silent-cell"),
+            claim("of-a-cut-off-cell"),
             claim("confirmed"),
             claim("adopted", ClaimState.BUILDING),
             claim("lapsed", lease_until_ms=0),
@@ -229,7 +236,8 @@ def test_claims_that_nobody_was_told_of_are_not_ordered() -> None:
             listing = await agent.report()
             assert [order.claim for order in listing.claims] == ["confirmed", "adopted"]
         left = [record.id for record in scene.world.rows[uuid_of("h1")].claims]
-        assert left == ["unconfirmed", "confirmed", "adopted"]
+        unsure = ["unconfirmed", "of-a-silent-cell", "of-a-cut-off-cell"]
+        assert left == [*unsure, "confirmed", "adopted"]
 
     simulated(story())
 
