@@ -91,6 +91,7 @@ class AddClaim(Struct, frozen=True):
             request=self.request,
             project=self.project,
             state=ClaimState.CLAIMED,
+            created_ms=now_ms,
             lease_until_ms=self.lease_until_ms,
             units=fitting.take(self.demand, offered, taken),
         )

@@ -48,6 +48,8 @@ _GUESSES_MAX: Final = 4096
 _BACKOFF_S: Final = 0.002
 _BACKOFF_MAX_S: Final = 0.1
 _VIEW_WRITE_TRIES: Final = 3
+#: How long a view whose free amounts did not change may wait for the next change of its host.
+_VIEW_LAZY_S: Final = 1.0
 
 
 def _now_s() -> float:
@@ -112,6 +114,8 @@ class HostWriter:
         self._waiting: dict[str, list[_Member]] = {}
         self._guesses: OrderedDict[str, HostRow] = OrderedDict()
         self._views: OrderedDict[str, HostView] = OrderedDict()
+        self._lazy: dict[str, HostView] = {}
+        self._lazy_running = False
         self._view_tasks = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -299,7 +303,7 @@ class HostWriter:
 
     def _applied(self, old: HostRow | None, new: HostRow, riders: list[_Member]) -> None:
         self._remember(new)
-        self._queue_view(new)
+        self._queue_view(old, new)
         metrics.group_size.labels(self.cell).observe(len(riders))
         for member in riders:
             member.resolve(new)
@@ -382,8 +386,38 @@ class HostWriter:
 
     # -- views: written after the answer, newest only, by a few tasks at a time
 
-    def _queue_view(self, row: HostRow) -> None:
-        self._views[row.host] = summarize(row, cell=self.cell, region=self._store.region)
+    def _queue_view(self, old: HostRow | None, row: HostRow) -> None:
+        """Have the view of ``row`` written: at once if it changes what may be chosen, else soon.
+
+        An agent's steps leave the free amounts as they are; one write a second carries them.
+        """
+        view = summarize(row, cell=self.cell, region=self._store.region)
+        urgent = old is None or _differs(
+            summarize(old, cell=self.cell, region=self._store.region), view
+        )
+        if urgent or row.host in self._views:
+            self._lazy.pop(row.host, None)
+            self._views[row.host] = view
+        else:
+            self._lazy[row.host] = view
+            if not self._lazy_running:
+                self._lazy_running = True
+                self._spawn(self._flush_lazy())
+        self._write_more()
+
+    async def _flush_lazy(self) -> None:
+        """Move the waiting views to the writers once a second until none waits."""
+        try:
+            while self._lazy:
+                await asyncio.sleep(0 if self._closing else _VIEW_LAZY_S)
+                for host, view in self._lazy.items():
+                    self._views.setdefault(host, view)
+                self._lazy.clear()
+                self._write_more()
+        finally:
+            self._lazy_running = False
+
+    def _write_more(self) -> None:
         while len(self._views) > self._settings.background_writes_max:
             # The bound: the oldest view is dropped; the host's next change or report writes it.
             self._views.popitem(last=False)
@@ -408,6 +442,14 @@ class HostWriter:
             except StoreError as error:
                 log.warning("view_not_written", host=view.host, attempt=attempt, error=str(error))
                 await asyncio.sleep(self._backoff_s(attempt))
+
+
+def _differs(before: HostView, after: HostView) -> bool:
+    """Whether a choice could depend on it: everything but the revision and the lease."""
+    same = msgspec.structs.replace(
+        before, rev=after.rev, lease_until_ms=after.lease_until_ms, claims=after.claims
+    )
+    return same != after
 
 
 def _merge(

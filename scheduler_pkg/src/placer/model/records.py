@@ -74,6 +74,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     request: str = ""
     project: str = ""
     state: ClaimState | None = None
+    created_ms: int = 0
     lease_until_ms: int = 0
     units: dict[str, dict[str, int]] = {}
 

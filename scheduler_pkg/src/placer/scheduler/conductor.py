@@ -173,29 +173,31 @@ class Conductor:
             return await self._named_host(store, spec)
         scheduler = self._settings.scheduler
         buckets = self._settings.cluster.cell(store.cell).host_buckets
-        rejected: Counter[str] = Counter()
-        seen = 0
-        async for views in sampled(store, buckets, scheduler, self._rng):
-            selection: Selection = select(
+        wanted = 1 + spec.alternates
+        views: list[HostView] = []
+        selection = Selection((), {}, 0)
+        async for batch in sampled(store, buckets, scheduler, self._rng):
+            views += batch
+            selection = select(
                 spec,
                 views,
                 rng=self._rng,
                 pick_from=scheduler.pick_from,
-                wanted=1 + spec.alternates,
+                wanted=wanted,
                 excluded=tried,
             )
-            seen += selection.hosts_seen
-            rejected.update(selection.rejected)
-            if selection.ranked:
-                best, *alternates = selection.ranked
-                row = await store.read_row(best.host)
-                if row is not None:
-                    return row, tuple(alternates)
+            if len(selection.ranked) >= wanted:
+                break
+        if selection.ranked:
+            best, *alternates = selection.ranked
+            row = await store.read_row(best.host)
+            if row is not None:
+                return row, tuple(alternates)
         return Reason(
             NO_VALID_HOST,
-            f"None of {seen} hosts of cell {store.cell} can take it.",
-            rejected=dict(rejected.most_common()),
-            hosts_seen=seen,
+            f"None of {selection.hosts_seen} hosts of cell {store.cell} can take it.",
+            rejected=selection.rejected,
+            hosts_seen=selection.hosts_seen,
         )
 
     async def _named_host(

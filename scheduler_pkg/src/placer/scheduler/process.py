@@ -163,7 +163,6 @@ class SchedulerProcess:
     async def _list(self, row: HostRow, record: Record, state: str) -> None:
         """Write the instance to the global list, ordered by the row's revision."""
         now_ms = time.time_ns() // 1_000_000
-        known = await self._stores.globals.get_instance(record.consumer)
         await self._stores.globals.put_instance(
             Instance(
                 id=record.consumer,
@@ -176,7 +175,7 @@ class SchedulerProcess:
                 claim=record.id,
                 state=state,
                 resources={name: -amount for name, amount in record.amounts.items()},
-                created_ms=known.created_ms if known else now_ms,
+                created_ms=record.created_ms,
                 updated_ms=now_ms,
                 rev=row.rev,
             )
