@@ -20,7 +20,7 @@ from placer.model.records import ClaimState, HostRow, Record
 from ..unit.agents.fakes import Bench, claim, until, uuid_of
 from .clock import run_simulated
 
-SEEDS = range(60)
+SEEDS = range(40)
 HOSTS = ("h1", "h2", "h3")
 LIVES = 6
 CLAIMS_MAX = 25

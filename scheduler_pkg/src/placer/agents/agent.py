@@ -35,7 +35,7 @@ from msgspec import Struct
 
 from placer.agents.drivers.base import Driver, DriverError
 from placer.agents.journal import Journal, Phase
-from placer.agents.link import Connect, Link, LinkLost, LinkRefused, Socket, agent_url
+from placer.agents.link import Connect, Link, LinkLost, LinkRefused, Listing, Socket, agent_url
 from placer.errors import InvalidInput, PlacerError
 from placer.model.messages import ClaimOrder, HostReport, StepDone, StepKind
 from placer.model.records import ClaimState
@@ -143,9 +143,7 @@ class Agent:
         self._idle = asyncio.Event()
         self._idle.set()
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        # Claims known before the report under way was sent, and how often a complete listing of
-        # their host did not have them.
-        self._known_before: frozenset[str] = frozenset()
+        # How often in a row a complete listing of its host lacked a claim.
         self._missed: dict[str, int] = {}
         self._stopping = False
         self._scheduler = ""
@@ -234,7 +232,8 @@ class Agent:
                 reader.result()
 
     async def _report_forever(self, link: Link) -> None:
-        """All hosts at once after connecting; then again and again, spread over the period."""
+        """All batches at once after connecting, as hosts that are not back within the scheduler's
+        grace are marked down; then again and again, spread over the period."""
         over_s = 0.0
         while True:
             complete = await self._report(link, over_s)
@@ -243,45 +242,45 @@ class Agent:
                 over_s = min(over_s, self._settings.reconnect_max_s)
 
     async def _report(self, link: Link, over_s: float) -> bool:
-        """Report every host once, in batches spread over ``over_s``; whether all rows hold it."""
+        """Report every host once, spread over ``over_s``; whether all rows hold it."""
         hosts = await self._driver.describe()
         self._hosts_total = len(hosts)
         batches = list(_batches(hosts, self._settings.report_batch))
-        missing = 0
-        for batch in batches:
-            if over_s:
-                await link.sleep(over_s / len(batches) * self._rng.uniform(0.8, 1.0))
-            missing += len(await self._report_batch(link, batch))
         if not batches:
             await link.sleep(self._settings.reconcile_every_s)
+        missing = 0
+        if over_s:
+            for batch in batches:
+                await link.sleep(over_s / len(batches) * self._rng.uniform(0.8, 1.0))
+                missing += await self._report_batch(link, batch)
+        else:
+            missing = sum(
+                await asyncio.gather(*(self._report_batch(link, batch) for batch in batches))
+            )
         if missing:
             log.warning("hosts_not_reported", missing=missing, hosts=len(hosts))
         return not missing
 
-    async def _report_batch(
-        self, link: Link, batch: tuple[HostReport, ...]
-    ) -> tuple[HostReport, ...]:
-        """Report ``batch``, those that failed again; returns those that failed every time."""
+    async def _report_batch(self, link: Link, batch: tuple[HostReport, ...]) -> int:
+        """Report ``batch``, those that failed again; returns how many failed every time."""
+        timeout_s = _REPORT_TIMEOUTS * self._settings.answer_timeout_s
         for attempt in range(_REPORT_TRIES_MAX):
             if attempt:
                 await link.sleep(self._backoff_s(attempt))
-            self._known_before = frozenset(self._journal.entries)
-            timeout_s = _REPORT_TIMEOUTS * self._settings.answer_timeout_s
-            done = await link.report(batch, timeout_s)
-            self._hosts.update(done)
-            batch = tuple(host for host in batch if host.name not in done)
+            known = frozenset(self._journal.entries)
+            listing = await link.report(batch, timeout_s)
+            self._hosts.update(listing.hosts)
+            self._look_for_vanished(known, listing)
+            batch = tuple(host for host in batch if host.name not in listing.hosts)
             if not batch:
                 break
-        return batch
+        return len(batch)
 
     # -- orders
 
-    def _take(self, orders: tuple[ClaimOrder, ...], listed: frozenset[str]) -> None:
-        """Orders came; they are complete for the hosts ``listed``."""
+    def _take(self, orders: tuple[ClaimOrder, ...]) -> None:
         for order in orders:
             self._accept(order)
-        if listed:
-            self._look_for_vanished({order.claim for order in orders}, listed)
 
     def _accept(self, order: ClaimOrder) -> None:
         claim = order.claim
@@ -294,30 +293,30 @@ class Agent:
                 self._queue.put_nowait(claim)
             self._orders[claim] = order
 
-    def _look_for_vanished(self, present: set[str], listed: frozenset[str]) -> None:
+    def _look_for_vanished(self, known: frozenset[str], listing: Listing) -> None:
         """Take down instances whose claim is no longer on its host's row.
 
         It cannot happen while the protocol is kept: only the agent removes adopted claims. It does
         when rows are restored from an older backup. A claim that was adopted after the report was
-        sent may rightly be absent, hence only those known before; and one listing is not enough.
+        sent may rightly be absent, hence only those ``known`` then; and one listing is not enough.
         """
-        for claim in self._known_before:
+        listed = set(listing.hosts.values())
+        for claim in known - listing.claims - self._busy:
             entry = self._journal.entries.get(claim)
-            if entry is None or entry.order.host not in listed or claim in self._busy:
+            if entry is None or entry.order.host not in listed:
                 continue
-            if claim in present:
-                self._missed.pop(claim, None)
-                continue
+            self._missed[claim] = self._missed.get(claim, 0) + 1
             if entry.phase is Phase.DESTROYING:
-                # The answer to GONE was lost; asking again ends it.
-                self._accept(msgspec.structs.replace(entry.order, state=ClaimState.DELETING))
-                continue
-            missed = self._missed.get(claim, 0) + 1
-            self._missed[claim] = missed
-            if missed >= _MISSED_MAX:
-                del self._missed[claim]
+                log.info("gone_asked_again", claim=claim)  # the answer to GONE was lost
+            elif self._missed[claim] >= _MISSED_MAX:
                 log.error("claim_vanished", claim=claim, host=entry.order.host)
-                self._accept(msgspec.structs.replace(entry.order, state=ClaimState.DELETING))
+            else:
+                continue
+            self._accept(msgspec.structs.replace(entry.order, state=ClaimState.DELETING))
+        for claim in self._missed.keys() & (
+            listing.claims | (known - self._journal.entries.keys())
+        ):
+            del self._missed[claim]
 
     def _decide(self, order: ClaimOrder) -> Action:
         return decide(order.state, self._journal.phase(order.claim), order.claim in self._runs)

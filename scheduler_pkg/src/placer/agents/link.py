@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
 
 import msgspec
+from msgspec import Struct
 from websockets.asyncio.client import connect as websocket_connect
 from websockets.exceptions import WebSocketException
 
@@ -40,12 +41,21 @@ PATH: Final = "/internal/v1/agent"
 #: Largest message the agent takes: all claims of one batch of hosts.
 _MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _CLOSE_TIMEOUT_S: Final = 2.0
+#: Heartbeats that may go unanswered; a loaded machine must not look like a broken connection.
+_SILENCES_MAX: Final = 3
 
 _decode: Final = msgspec.json.Decoder(ToAgent).decode
 _encode: Final = msgspec.json.Encoder().encode
 
-#: Takes orders, and the hosts (uuids) whose every claim they are; none for orders pushed singly.
-OnOrders = Callable[[tuple[ClaimOrder, ...], frozenset[str]], None]
+#: Takes orders, pushed or listed after a report.
+OnOrders = Callable[[tuple[ClaimOrder, ...]], None]
+
+
+class Listing(Struct, frozen=True):
+    """Answer to a report: the uuids by name of the hosts whose rows hold it, and their claims."""
+
+    hosts: dict[str, str]
+    claims: frozenset[str]
 
 
 class LinkLost(PlacerError):
@@ -90,7 +100,7 @@ def connector(token: str, settings: Agent) -> Connect:
                 compression=None,
                 open_timeout=settings.connect_timeout_s,
                 ping_interval=settings.heartbeat_s,
-                ping_timeout=settings.heartbeat_s,
+                ping_timeout=_SILENCES_MAX * settings.heartbeat_s,
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=_MESSAGE_BYTES_MAX,
             )
@@ -123,8 +133,8 @@ class Link:
         self._on_orders = on_orders
         self._answer_timeout_s = answer_timeout_s
         self._seq = itertools.count(1)
-        self._open: dict[int, asyncio.Future[Reported | StepDone]] = {}
-        self._listed: frozenset[str] = frozenset()
+        self._open: dict[int, asyncio.Future[Listing | StepDone]] = {}
+        self._reported: Reported | None = None
         self._lost = asyncio.Event()
         self._why = LinkLost("The connection broke.")
 
@@ -166,12 +176,12 @@ class Link:
             return
         raise self._why
 
-    async def report(self, hosts: tuple[HostReport, ...], timeout_s: float) -> dict[str, str]:
-        """Report hosts; returns the uuid by name of those whose rows hold it now."""
+    async def report(self, hosts: tuple[HostReport, ...], timeout_s: float) -> Listing:
+        """Report hosts; the claims of those whose rows hold it now also go to ``on_orders``."""
         answer = await self._ask(Report(seq=next(self._seq), hosts=hosts), timeout_s)
-        if not isinstance(answer, Reported):
+        if not isinstance(answer, Listing):
             raise LinkLost(f"A Report was answered with {answer!r}.")
-        return answer.hosts
+        return answer
 
     async def step(self, host: str, claim: str, kind: StepKind) -> StepDone:
         """Ask for a step. Safe to repeat, also when LinkLost left its outcome open."""
@@ -181,10 +191,10 @@ class Link:
             raise LinkLost(f"A Step was answered with {answer!r}.")
         return answer
 
-    async def _ask(self, message: Report | Step, timeout_s: float) -> Reported | StepDone:
+    async def _ask(self, message: Report | Step, timeout_s: float) -> Listing | StepDone:
         if self._lost.is_set():
             raise self._why
-        future: asyncio.Future[Reported | StepDone] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Listing | StepDone] = asyncio.get_running_loop().create_future()
         self._open[message.seq] = future
         try:
             async with asyncio.timeout(timeout_s):
@@ -198,24 +208,25 @@ class Link:
     def _take(self, message: ToAgent) -> None:
         match message:
             case Reported():
-                # The next Orders are all claims of these hosts: the scheduler sends the two
-                # together.
-                self._listed = frozenset(message.hosts.values())
-                self._answer(message)
+                # The next Orders are all claims of these hosts: the two are sent together.
+                self._reported = message
             case StepDone():
-                self._answer(message)
+                self._answer(message.seq, message)
             case Orders():
-                listed, self._listed = self._listed, frozenset()
-                self._on_orders(message.claims, listed)
+                self._on_orders(message.claims)
+                if self._reported is not None:
+                    claims = frozenset(order.claim for order in message.claims)
+                    self._answer(self._reported.seq, Listing(self._reported.hosts, claims))
+                    self._reported = None
             case Refused():
                 raise LinkRefused(message.message)
             case Welcome():
                 raise LinkLost("The scheduler sent a second Welcome.")
 
-    def _answer(self, message: Reported | StepDone) -> None:
-        future = self._open.get(message.seq)
+    def _answer(self, seq: int, answer: Listing | StepDone) -> None:
+        future = self._open.get(seq)
         if future is not None and not future.done():
-            future.set_result(message)
+            future.set_result(answer)
 
     async def _send(self, message: FromAgent) -> None:
         try:
