@@ -26,20 +26,26 @@ HOST = "h1"
 NOWS = st.integers(min_value=0, max_value=200)
 
 #: Few names, so that an operation often meets a claim that is, or was, on the row.
-CLAIM_IDS = st.sampled_from([f"claim-{n}" for n in range(6)])
+CLAIM_IDS = st.sampled_from([f"claim-{n}" for n in range(5)])
+
+
+def divisible(most: int) -> st.SearchStrategy[Inventory]:
+    """An inventory of a divisible class; most are plain, so that most claims are about what is left."""
+    plain = st.builds(Inventory, total=st.integers(min_value=1, max_value=most))
+    return st.one_of(plain, plain, limited(most))
 
 
 @st.composite
-def divisible(draw: st.DrawFn, most: int) -> Inventory:
-    """An inventory of a divisible class with a capacity of up to 2 x ``most``."""
+def limited(draw: st.DrawFn, most: int) -> Inventory:
+    """One with all of Placement's limits on it."""
     total = draw(st.integers(min_value=1, max_value=most))
     return Inventory(
         total=total,
         reserved=draw(st.integers(min_value=0, max_value=total)),
         min_unit=draw(st.integers(min_value=1, max_value=2)),
         max_unit=draw(st.integers(min_value=1, max_value=most)),
-        step_size=draw(st.sampled_from([1, 1, 1, 2])),
-        allocation_ratio=draw(st.sampled_from([1.0, 1.0, 1.5, 2.0])),
+        step_size=draw(st.sampled_from([1, 2])),
+        allocation_ratio=draw(st.sampled_from([1.0, 1.5, 2.0])),
     )
 
 
@@ -51,7 +57,7 @@ def devices(prefix: str, each: int, count: int) -> Inventory:
 def offers(draw: st.DrawFn) -> dict[str, Inventory]:
     """What a host reports; any class may be missing."""
     found = {"VCPU": draw(divisible(8)), "MEMORY_MB": draw(divisible(16))}
-    if gpus := draw(st.integers(min_value=0, max_value=3)):
+    if gpus := draw(st.sampled_from([0, 2, 2, 3])):
         found[GPU_MILLI] = devices("gpu", 1000, gpus)
     if draw(st.booleans()):
         found[BAREMETAL] = devices("serial-", 1, 1)
@@ -60,15 +66,17 @@ def offers(draw: st.DrawFn) -> dict[str, Inventory]:
 
 TRAITS = st.sets(st.sampled_from(["CUSTOM_A", "CUSTOM_B"])).map(lambda names: tuple(sorted(names)))
 
-DEMANDS = st.fixed_dictionaries(
-    {},
-    optional={
-        "VCPU": st.integers(min_value=1, max_value=8),
-        "MEMORY_MB": st.integers(min_value=1, max_value=16),
-        GPU_MILLI: st.sampled_from([100, 300, 500, 999, 1000, 1500, 2000, 3000]),
-        BAREMETAL: st.integers(min_value=1, max_value=2),
-    },
-).filter(bool)
+GPUS = st.sampled_from([300, 500, 999, 1000, 1000, 1500, 2000])
+
+DEMANDS = st.one_of(
+    st.builds(lambda n: {"VCPU": n}, st.integers(min_value=1, max_value=4)),
+    st.builds(lambda n: {GPU_MILLI: n}, GPUS),
+    st.just({BAREMETAL: 1}),
+    st.fixed_dictionaries(
+        {"VCPU": st.integers(min_value=1, max_value=8)},
+        optional={"MEMORY_MB": st.integers(min_value=1, max_value=16), GPU_MILLI: GPUS},
+    ),
+)
 
 
 @st.composite
@@ -88,12 +96,17 @@ def claims(draw: st.DrawFn) -> AddClaim:
         project="p",
         demand=draw(DEMANDS),
         lease_until_ms=draw(NOWS),
-        required_traits=draw(TRAITS),
+        required_traits=draw(st.one_of(st.just(()), st.just(()), TRAITS)),
     )
 
 
-STEPS = st.builds(AgentStep, claim=CLAIM_IDS, kind=st.sampled_from(list(StepKind)))
-STATUSES = st.builds(SetStatus, status=st.sampled_from(list(HostStatus)))
+#: Steps in the order of a claim's life come more often than others would.
+STEPS = st.builds(
+    AgentStep,
+    claim=CLAIM_IDS,
+    kind=st.sampled_from([StepKind.ADOPT, StepKind.ADOPT, *StepKind]),
+)
+STATUSES = st.builds(SetStatus, status=st.sampled_from([HostStatus.UP, HostStatus.UP, *HostStatus]))
 
 
 @st.composite
@@ -105,12 +118,17 @@ def same_host_reports(draw: st.DrawFn) -> ReportInventory:
 
 #: Operations of schedulers and agents on a host that keeps what it has.
 OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
-    claims(), claims(), claims(), STEPS, STEPS, STATUSES, st.just(ExpireClaims())
+    claims(), claims(), claims(), claims(), STEPS, STEPS, STEPS, STATUSES, st.just(ExpireClaims())
 )
 
-#: The same, on a host whose report may change.
-OPERATIONS_AND_REPORTS: st.SearchStrategy[Operation] = st.one_of(OPERATIONS, same_host_reports())
+#: The same, on a host whose report may change (a report also brings a host back up).
+OPERATIONS_AND_REPORTS: st.SearchStrategy[Operation] = st.one_of(
+    OPERATIONS, OPERATIONS, OPERATIONS, same_host_reports()
+)
 
 
 def stories(operations: st.SearchStrategy[Operation]) -> st.SearchStrategy[list[Operation]]:
-    return st.lists(operations, max_size=25)
+    """Mostly long ones: what can go wrong needs a few claims on the row first."""
+    return st.one_of(
+        st.lists(operations, max_size=6), st.lists(operations, min_size=10, max_size=16)
+    )
