@@ -22,7 +22,10 @@ from msgspec import Struct
 #: Gossip rounds run once a second; over this pause every live node's heartbeat must advance.
 _PAUSE_S: Final = 2.2
 _TIMEOUT_S: Final = 10.0
-_GOSSIP: Final = "SELECT address, heartbeat, status, schema, dc, rack FROM system_views.gossip_info"
+#: ``status_with_port``, not ``status``: the latter is null for every node but the one asked (5.0.9).
+_GOSSIP: Final = (
+    "SELECT address, heartbeat, status_with_port, schema, dc, rack FROM system_views.gossip_info"
+)
 
 
 class Node(Struct, frozen=True):
@@ -160,7 +163,7 @@ def _gossip(rows: Iterable[Any]) -> dict[str, _Gossip]:
     return {
         str(row.address): _Gossip(
             heartbeat=row.heartbeat or 0,
-            status=(row.status or "").partition(",")[0],
+            status=(row.status_with_port or "").partition(",")[0],
             schema=str(row.schema or ""),
             dc=row.dc or "",
             rack=row.rack or "",
