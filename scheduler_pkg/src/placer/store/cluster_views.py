@@ -24,7 +24,7 @@ _PAUSE_S: Final = 2.2
 _TIMEOUT_S: Final = 10.0
 #: ``status_with_port``, not ``status``: the latter is null for every node but the one asked (5.0.9).
 _GOSSIP: Final = (
-    "SELECT address, heartbeat, status_with_port, schema, dc, rack FROM system_views.gossip_info"
+    'SELECT address, heartbeat, status_with_port, "schema", dc, rack FROM system_views.gossip_info'
 )
 
 
