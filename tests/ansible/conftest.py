@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-# The roles' Python lives beside what uses it: an image's files, a role's filters.
-for folder in ("roles/wan/files/image", "roles/preflight/filter_plugins"):
-    sys.path.insert(0, str(ROOT / folder))
+# The delay process is a package inside its image's files; plugins are found from the root.
+for folder in (ROOT, ROOT / "roles/wan/files/image"):
+    sys.path.insert(0, str(folder))
 # A cached byte-code file in there would end up in the image.
 sys.dont_write_bytecode = True

@@ -213,17 +213,17 @@ def _networks(
 ) -> Iterator[str]:
     if engine["networks"]:
         return
-    for text in need["networks"]:
-        network = ipaddress.IPv4Network(text)
-        users = [
-            f"{route['network']} on interface {route['interface']}"
-            for route in machine["routes"]
-            if network.overlaps(ipaddress.IPv4Network(route["network"]))
-        ]
-        if users:
-            yield (
-                f"network {text} is in use ({', '.join(users)}): choose another even number, e.g. -e placer_net_base=94"
-            )
+    wanted = [ipaddress.IPv4Network(text) for text in need["networks"]]
+    users = [
+        f"{route['network']} on interface {route['interface']}"
+        for route in machine["routes"]
+        if any(network.overlaps(ipaddress.IPv4Network(route["network"])) for network in wanted)
+    ]
+    if users:
+        yield (
+            f"networks {' and '.join(need['networks'])} are wanted, in use is {', '.join(users)}: choose"
+            " another even number, e.g. -e placer_net_base=94"
+        )
 
 
 def _limits(machine: Mapping[str, Any], bounds: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:

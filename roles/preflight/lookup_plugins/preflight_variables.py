@@ -44,7 +44,7 @@ def _read(file: Path) -> dict[str, Any]:
     return content
 
 
-class LookupModule(LookupBase):  # type: ignore[misc]  # Ansible ships no types
+class LookupModule(LookupBase):
     """The lookup."""
 
     def run(
