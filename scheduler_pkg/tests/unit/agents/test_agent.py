@@ -336,6 +336,23 @@ async def test_an_instance_whose_claim_vanished_is_taken_down(tmp_path: Path) ->
         assert bench.agent.status().claims["built"] == 1
 
 
+async def test_one_listing_without_a_claim_is_not_enough(tmp_path: Path) -> None:
+    """What is missing once and there again was never taken down."""
+    bench = Bench(tmp_path, reconcile_every_s=0.05)
+    bench.world.put("h1", claim("c1"))
+    async with bench.running():
+        await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
+        point = "before ReportInventory"
+        for claims in ((), (claim("c1", BUILT),)):
+            bench.world.gates.shut(point)
+            await bench.world.gates.reached(point)
+            bench.world.put("h1", *claims)
+            bench.world.gates.open(point)
+        await asyncio.sleep(0.2)
+        assert bench.world.running == {"c1"}
+        assert "destroy:c1" not in bench.world.log
+
+
 async def test_a_stopping_agent_finishes_what_it_has_begun(tmp_path: Path) -> None:
     """SIGTERM during a build: it is built and reported, and nothing new is begun."""
     bench = Bench(tmp_path, builds_max=1)
