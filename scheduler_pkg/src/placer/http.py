@@ -55,6 +55,8 @@ _UNKNOWN_FIELD: Final = re.compile(r"unknown field `(.+)`")
 _METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _RETRY_AFTER_S: Final = 1
 _BACKLOG: Final = 1024
+_WS_PING_S: Final = 5.0
+_WS_PONG_S: Final = 15.0
 
 #: Codes of what the framework refuses by itself.
 _CODES: Final[Mapping[int, str]] = {
@@ -452,6 +454,9 @@ def serve(app: _Edge, *, host: str, port: int, grace_s: int = 10) -> None:
         loop="uvloop",
         http="httptools",
         ws="websockets-sansio",
+        # A host that loses power closes nothing: only a missing pong tells.
+        ws_ping_interval=_WS_PING_S,
+        ws_ping_timeout=_WS_PONG_S,
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import httpx
 import msgspec
 import structlog
 from msgspec import Struct
 
+from placer.errors import PlacerError
 from placer.model.records import Record
 from placer.settings import Cluster
 
 log = structlog.get_logger(__name__)
 
-_TIMEOUT_S = 3.0
+_TIMEOUT_S: Final = 3.0
 
 
 class Notification(Struct, frozen=True):
@@ -58,9 +60,16 @@ class Peers:
         )
 
     async def serve(self, cell: str, hosts: Iterable[str]) -> set[str]:
-        """Those of ``hosts`` that some other process of ``cell`` holds a connection for."""
+        """Those of ``hosts`` that some other process of ``cell`` holds a connection for.
+
+        Raises PlacerError when a process is silent: its hosts cannot be told from lost ones.
+        """
         body = msgspec.json.encode(HostList(tuple(hosts)))
-        answers = await asyncio.gather(*(self._post(url, "serves", body) for url in self.of(cell)))
+        others = self.of(cell)
+        answers = await asyncio.gather(*(self._post(url, "serves", body) for url in others))
+        silent = [url for url, answer in zip(others, answers, strict=True) if answer is None]
+        if silent:
+            raise PlacerError(f"No answer from {', '.join(silent)}.", remedy="Ask again.")
         return {
             host
             for answer in answers
