@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "checker": {"model", "history", "store"},
     "replay": {"model", "percentiles"},
     "report": {"percentiles"},
+    "__main__": {"cli"},
     "cli": {
         *("model", "store", "scheduler", "agents", "api", "checker", "replay", "report"),
         *("http", "logs", "history", "percentiles"),
