@@ -96,10 +96,9 @@ class Nfqueue:
         now = time.monotonic()
         if now < self._next_turn:
             time.sleep(self._next_turn - now)
-            now = time.monotonic()
-        self._next_turn = now + TURN_S
-        passed, lost = self._read(now)
-        released = self._schedule.release(now + TURN_S / 2)
+        self._next_turn = time.monotonic() + TURN_S
+        passed, lost = self._read()
+        released = self._schedule.release(time.monotonic() + TURN_S / 2)
         self._verdict(nfnetlink.ACCEPT, passed + released)
         self._verdict(nfnetlink.DROP, lost)
         due = self._schedule.next_due()
@@ -112,7 +111,7 @@ class Nfqueue:
             "overflowed": _overflowed(self._config.queue),
         }
 
-    def _read(self, now: float) -> tuple[list[int], list[int]]:
+    def _read(self) -> tuple[list[int], list[int]]:
         """Take in what has come: ids to let pass at once and ids to drop."""
         passed: list[int] = []
         lost: list[int] = []
@@ -128,7 +127,9 @@ class Nfqueue:
             path = self._path(packet)
             if path is None:
                 passed.append(packet.id)
-            elif not self._schedule.admit(path, packet.id, now):
+            # The time is read after the packet: on a busy machine much may pass in between, and a packet
+            # that is stamped before it came would leave too early.
+            elif not self._schedule.admit(path, packet.id, time.monotonic()):
                 lost.append(packet.id)
             else:
                 self._counts["delayed"] += 1
