@@ -40,16 +40,26 @@ class Chain(Struct):
 
 
 def links(writes: list[Write]) -> Links:
-    """Writes by the revision they found. Refused ones wrote nothing and are left out."""
+    """Writes by the revision they found. Refused ones wrote nothing and are left out.
+
+    A writer may record a write as unknown before it sends it, and again with its outcome: the
+    outcome counts, and a process that is killed in between leaves no hole.
+    """
     found = Links(applied={}, unknown={}, twice=[])
+    settled = {_attempt(write) for write in writes if write.outcome is not WriteOutcome.UNKNOWN}
     for write in writes:
         if write.outcome is WriteOutcome.APPLIED:
             other = found.applied.setdefault(write.rev, write)
             if other is not write:
                 found.twice.append((other, write))
-        elif write.outcome is WriteOutcome.UNKNOWN:
+        elif write.outcome is WriteOutcome.UNKNOWN and _attempt(write) not in settled:
             found.unknown.setdefault(write.rev, []).append(write)
     return found
+
+
+def _attempt(write: Write) -> tuple[str, int, int]:
+    """What tells one attempt of one process from another, on one host."""
+    return write.process, write.rev, write.started_us
 
 
 def chains(found: Links, last_rev: int) -> Iterator[Chain]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -16,10 +17,14 @@ from placer.checker.core import FinalRow, check
 from placer.checker.verdict import Passed, Verdict
 from placer.errors import InvalidInput, PlacerError
 from placer.history import Event, now_us
+from placer.model.records import ClaimState
 
 #: Exit codes beside 0 (proved) and 2 (bad input).
-EXIT_VIOLATED = 1
-EXIT_INCOMPLETE = 3
+EXIT_VIOLATED: Final = 1
+EXIT_INCOMPLETE: Final = 3
+
+_SETTLE_EVERY_S: Final = 1.0
+_UNFINISHED: Final = frozenset({ClaimState.CLAIMED, ClaimState.BUILDING})
 
 
 def command(
@@ -27,11 +32,14 @@ def command(
     out: Annotated[Path, typer.Option(help="Where to write the verdict as JSON.")],
     history: Annotated[
         list[Path] | None,
-        typer.Option(help="Directory of histories; once for each [default: history.dir]."),
+        typer.Option(help="Directory of histories; once for each (default: history.dir)."),
     ] = None,
     clock_error_ms: Annotated[
         float, typer.Option(help="How far two processes' clocks may differ.", min=0.0)
     ] = 10.0,
+    settle_s: Annotated[
+        float, typer.Option(help="Wait this long for claims that are still being built.", min=0.0)
+    ] = 30.0,
     deadline_s: Annotated[
         float, typer.Option(help="Give up reading the store after this long.", min=1.0)
     ] = 300.0,
@@ -43,9 +51,8 @@ def command(
     configured = config.load(settings)
     own = [configured.history.dir] if configured.history.dir else []
     paths = files.find(history or own)
-    rows_read_us = now_us()
     try:
-        rows = asyncio.run(_rows(configured, deadline_s))
+        rows_read_us, rows = asyncio.run(_rows(configured, settle_s, deadline_s))
     except TimeoutError:
         raise PlacerError(
             f"The rows of all cells were not read in {deadline_s:g} s.",
@@ -69,20 +76,37 @@ def command(
         raise typer.Exit(EXIT_VIOLATED if violated else EXIT_INCOMPLETE)
 
 
-async def _rows(configured: config.Settings, deadline_s: float) -> list[FinalRow]:
-    """All host rows of all cells. Read before the histories: what those tell later is younger."""
+async def _rows(
+    configured: config.Settings, settle_s: float, deadline_s: float
+) -> tuple[int, list[FinalRow]]:
+    """When the last reading began, and all host rows of all cells.
+
+    Read before the histories: what those tell later is younger. Read again, for at most
+    ``settle_s``, while claims are on their way to being built.
+    """
     from placer.store import open_cells  # the driver is slow to import: only when needed
 
-    rows: list[FinalRow] = []
+    settled_by = time.monotonic() + settle_s
     async with asyncio.timeout(deadline_s):
         stores = await open_cells(configured)
         try:
-            for cell in configured.cluster.cells:
-                store = await stores.cell(cell.name)
-                rows.extend([FinalRow(cell=cell.name, row=row) async for row in store.scan_rows()])
+            while True:
+                began_us = now_us()
+                rows = [
+                    FinalRow(cell=cell.name, row=row)
+                    for cell in configured.cluster.cells
+                    async for row in (await stores.cell(cell.name)).scan_rows()
+                ]
+                if time.monotonic() >= settled_by or not any(map(_on_the_way, rows)):
+                    return began_us, rows
+                await asyncio.sleep(_SETTLE_EVERY_S)
         finally:
             await stores.close()
-    return rows
+
+
+def _on_the_way(final: FinalRow) -> bool:
+    """Whether an agent still has work with a claim of this host."""
+    return any(claim.state in _UNFINISHED for claim in final.row.claims)
 
 
 def _events(paths: list[Path]) -> tuple[list[Event], int]:

@@ -36,7 +36,7 @@ def command(
     out: Annotated[Path, typer.Option(help="Where to write the result as JSON.")],
     requests: Annotated[
         int | None,
-        typer.Option(help="Requests to post [default: 3000, or all of a trace].", min=1),
+        typer.Option(help="Requests to post (default: 3,000, or all of a trace).", min=1),
     ] = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same requests.")] = 1,
     concurrency: Annotated[

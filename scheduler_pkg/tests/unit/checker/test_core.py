@@ -91,6 +91,24 @@ GOOD: list[tuple[str, list[Event], FinalRow]] = [
         final(201, A),
     ),
     (
+        "recorded before it was sent, and again with its outcome",
+        [
+            made(outcome=UNKNOWN),
+            made(),
+            wrote(100, A, outcome=UNKNOWN),
+            wrote(100, A),
+            wrote(101, B, outcome=UNKNOWN),
+            wrote(101, B, outcome=REFUSED),
+            told("a"),
+        ],
+        final(101, A),
+    ),
+    (
+        "recorded before it was sent, then the process was killed; it had applied",
+        [made(), wrote(100, A, outcome=UNKNOWN), wrote(101, B, process="scheduler-2"), told("b")],
+        final(102, A, B),
+    ),
+    (
         "refused writes wrote nothing",
         [made(), wrote(100, A), wrote(100, B, outcome=REFUSED), told("a")],
         final(101, A),
@@ -291,6 +309,16 @@ HOLES: list[tuple[str, list[Event], FinalRow]] = [
     ("the making of the row is missing", [wrote(100, A)], final(101, A)),
     ("a revision in the middle is missing", [made(), wrote(101, B)], final(102, A, B)),
     ("the last revision is missing", [made(), wrote(100, A)], final(102, A, B)),
+    (
+        "a write recorded before it was sent, and then as refused, could have made it",
+        [
+            made(),
+            wrote(100, A, outcome=UNKNOWN),
+            wrote(100, A, outcome=REFUSED),
+            wrote(101, B),
+        ],
+        final(102, A, B),
+    ),
     (
         "only a refused write could have made it",
         [made(), wrote(100, A, outcome=REFUSED), wrote(101, B)],
