@@ -154,7 +154,7 @@ def main() -> None:
         changed=bool(written),
         written=written,
         since=changed_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-        diff=diff,
+        diff=diff if module._diff else [],
     )
 
 
