@@ -87,7 +87,10 @@ def requests(
 
 
 def warm_up(cells: Sequence[str], seed: int) -> list[Planned]:
-    """Small requests that every host can take, in turn for each cell and its neighbour."""
+    """Small requests that every host can take, from each cell to itself and to each other in turn.
+
+    So that every connection between two cells is open and every code path was run once.
+    """
     names = sorted(cells)
     return [
         Planned(
@@ -97,7 +100,7 @@ def warm_up(cells: Sequence[str], seed: int) -> list[Planned]:
                 resources={"VCPU": 1, "MEMORY_MB": 512},
                 name=f"warm-up-{seed}-{number}",
                 project=PROJECT,
-                cell=cell if number % 3 else names[(names.index(cell) + 1) % len(names)],
+                cell=names[(names.index(cell) + number) % len(names)],
             ),
         )
         for number in range(WARM_UP_PER_CELL)

@@ -111,7 +111,7 @@ class Check(Struct, frozen=True):
 
 
 class Node(Struct, frozen=True):
-    """A Cassandra node; ``status`` is UN when it is up and normal in the eyes of all others."""
+    """A Cassandra node; ``status`` is NORMAL when all others see it up and joined."""
 
     name: str
     dc: str

@@ -69,6 +69,12 @@ def test_trace_is_taken_in_its_order_and_again_from_the_start() -> None:
     assert all(BAREMETAL in r.spec.resources for r in planned if r.kind is Kind.WHOLE_HOST)
 
 
+def test_warm_up_goes_from_every_cell_to_every_cell() -> None:
+    """Nine pairs: each is used before anything is measured."""
+    pairs = {(request.target, request.spec.cell) for request in plan.warm_up(CELLS, 1)}
+    assert len(pairs) == 9
+
+
 def test_one_cell_names_no_other() -> None:
     """With one cell there is nowhere else to go."""
     assert not any(request.spec.cell for request in plan.requests(["nyc1"], 200, 1))

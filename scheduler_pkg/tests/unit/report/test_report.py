@@ -57,7 +57,13 @@ PARTS: dict[str, dict[str, Any]] = {
     },
     "cluster": {
         "nodes": [
-            {"name": "nyc1-r1", "dc": "nyc1", "rack": "r1", "address": "10.91.1.11", "status": "UN"}
+            {
+                "name": "nyc1-r1",
+                "dc": "nyc1",
+                "rack": "r1",
+                "address": "10.91.1.11",
+                "status": "NORMAL",
+            }
         ],
         "nodes_up": 1,
     },
