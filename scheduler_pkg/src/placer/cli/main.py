@@ -22,6 +22,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "scheduler": ("scheduler", "Decide and claim; hold the agents' connections."),
     "agent": ("agent", "Manage hosts: find their claims, build, settle."),
     "schema": ("schema", "Plan or apply keyspaces, tables, roles."),
+    "settings": ("settings", "Print every setting with its default."),
     "cluster": ("cluster", "Look at the Cassandra cluster from every node."),
     "workload": ("workload", "Write the hosts and requests of a workload."),
     "replay": ("replay", "Post a workload to the APIs of all regions."),
