@@ -21,7 +21,8 @@ SUITE_SECONDS = 300
 def layout(_: Sequence[str]) -> Result:
     """Every Python file is formatted (ruff format)."""
     ended = run(["ruff", "format", "--check", "."], seconds=SUITE_SECONDS)
-    failed = ended.output.count("Would reformat:")
+    unformatted = re.search(r"(\d+) files? would be reformatted", ended.output)
+    failed = int(unformatted.group(1)) if unformatted else 0
     formatted = re.search(r"(\d+) files? already formatted", ended.output)
     return _result(ended, int(formatted.group(1)) if formatted else 0, failed)
 
