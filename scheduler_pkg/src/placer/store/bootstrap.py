@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from cassandra import AuthenticationFailed, ConsistencyLevel
+from cassandra import ConsistencyLevel
 from cassandra.cluster import NoHostAvailable, Session
 from cassandra.policies import WhiteListRoundRobinPolicy
 from cassandra.query import SimpleStatement
@@ -92,7 +92,8 @@ class Bootstrap:
             if self._replicate("system_auth"):
                 self._agree()
             if fresh:
-                self._replace_superuser()
+                self._make_superuser()
+            self._drop_default_superuser()
             self._replicate(GLOBAL_KEYSPACE)
             done = self._migrate(GLOBAL_KEYSPACE, "global")
             for cell in self._settings.cluster.cells:
@@ -112,22 +113,25 @@ class Bootstrap:
     def _connect(self) -> bool:
         """Connect as our administrator, else as the default superuser; True for the latter."""
         ours = (self._store.username, config.read_secret(self._store.password_file))
+        username = self._log_in(ours, (_DEFAULT_ROLE, _DEFAULT_PASSWORD))
+        return username == _DEFAULT_ROLE
+
+    def _log_in(self, *logins: tuple[str, str]) -> str:
+        """Open a session with the first of ``logins`` that is let in; says which. Bounded tries.
+
+        A role that was just made may be refused by a replica that has not heard of it yet.
+        """
         error: Exception | None = None
         for _ in range(_CONNECT_TRIES):
-            for username, password in (ours, (_DEFAULT_ROLE, _DEFAULT_PASSWORD)):
+            for username, password in logins:
                 try:
                     self._open(username, password)
-                    return username == _DEFAULT_ROLE
+                    return username
                 except NoHostAvailable as failed:
                     error = failed
-                    refused = [
-                        e for e in failed.errors.values() if isinstance(e, AuthenticationFailed)
-                    ]
-                    if not refused:
-                        break  # nobody answers: the other password will not help
             time.sleep(_CONNECT_WAIT_S)
         raise StoreUnavailable(
-            f"Cannot log in to Cassandra as {ours[0]}: {error}.",
+            f"Cannot log in to Cassandra as {logins[0][0]}: {error}.",
             remedy="Are the nodes up, and are the secrets those of this cluster?",
         )
 
@@ -141,6 +145,8 @@ class Bootstrap:
         cluster.max_schema_agreement_wait = 0
         try:
             self._session = cluster.connect()
+            # The control connection may be let in while the session's own is refused: ask.
+            self._query("SELECT key FROM system.local")
         except BaseException:
             cluster.shutdown()
             raise
@@ -169,8 +175,8 @@ class Bootstrap:
 
     # -- steps
 
-    def _replace_superuser(self) -> None:
-        """Our own superuser with a generated password; the default one is dropped."""
+    def _make_superuser(self) -> None:
+        """Our own superuser with a generated password; from here on this run is it."""
         name = self._store.username
         password = config.read_secret(self._store.password_file)
         if not self._exists("system_auth.roles", "role", name):
@@ -181,8 +187,12 @@ class Bootstrap:
             )
         if self._make:
             self._close()
-            self._open(name, password)
-        self._change(f"drop role {_DEFAULT_ROLE}", f"DROP ROLE IF EXISTS {_DEFAULT_ROLE}")
+            self._log_in((name, password))
+
+    def _drop_default_superuser(self) -> None:
+        """Looked for on every run: one that was interrupted may have left it."""
+        if self._exists("system_auth.roles", "role", _DEFAULT_ROLE):
+            self._change(f"drop role {_DEFAULT_ROLE}", f"DROP ROLE IF EXISTS {_DEFAULT_ROLE}")
 
     def _agree(self) -> None:
         """Wait until all nodes have one schema version."""
