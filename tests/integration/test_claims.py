@@ -25,7 +25,7 @@ Ask = Callable[..., dict[str, Any]]
 def ask(deployment: Deployment, api_token: str) -> Ask:
     """Post a request to the API of a cell and wait for its outcome."""
 
-    def post(cell: str, resources: dict[str, int], **more: Any) -> dict[str, Any]:
+    def post(cell: str, resources: dict[str, int], /, **more: Any) -> dict[str, Any]:
         answer = httpx.post(
             f"{deployment.api_urls[cell]}/v1/requests",
             params={"wait": "20s"},
@@ -173,7 +173,7 @@ def test_service_roles_have_only_what_they_need(
     ("body", "status", "named"),
     [
         pytest.param({"resources": {"VCPU": -1}}, 400, "-1", id="negative amount"),
-        pytest.param({"resources": {"VCPU": "two"}}, 400, "VCPU", id="amount is no number"),
+        pytest.param({"resources": {"VCPU": "two"}}, 400, "resources", id="amount is no number"),
         pytest.param({"resources": {"VCPUS": 1}}, 400, "VCPUS", id="unknown class"),
         pytest.param({"resources": {"VCPU": 1}, "cell": "mars1"}, 400, "mars1", id="unknown cell"),
         pytest.param({"resources": {"VCPU": 1}, "colour": 1}, 400, "colour", id="unknown field"),
@@ -201,7 +201,7 @@ def test_bad_request_is_refused_by_name(
 
 def test_wrong_token_is_refused(deployment: Deployment) -> None:
     """Nothing is served to who does not know the token."""
-    for token in ("", "Bearer ", "Bearer wrong"):
+    for token in ("", "Bearer", "Bearer wrong", "Basic d3Jvbmc="):
         answer = httpx.get(
             f"{deployment.api_urls[deployment.cells[0]]}/v1/hosts",
             headers={"Authorization": token} if token else {},
