@@ -29,9 +29,8 @@ options:
     type: str
     default: "0444"
   owner:
-    description: Number of the user that the folder and the files belong to.
+    description: Number of the user that the folder and the files belong to. Whoever runs this, if not given.
     type: int
-    required: true
 attributes:
   check_mode:
     support: full
@@ -96,11 +95,12 @@ def main() -> None:
             "path": {"type": "path", "required": True},
             "files": {"type": "dict", "default": {}},
             "mode": {"type": "str", "default": "0444"},
-            "owner": {"type": "int", "required": True},
+            "owner": {"type": "int"},
         },
         supports_check_mode=True,
     )
-    folder, owner = module.params["path"], module.params["owner"]
+    folder = module.params["path"]
+    owner = os.geteuid() if module.params["owner"] is None else module.params["owner"]
     mode = int(module.params["mode"], 8)
     changed = not os.path.isdir(folder) or os.stat(folder).st_uid != owner
     if changed and not module.check_mode:

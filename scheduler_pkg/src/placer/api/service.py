@@ -2,59 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any, Protocol
 
+import httpx
 from litestar import Litestar
 
 from placer import http
 from placer.api.native.intake import Intake, scheduler_client
 from placer.api.native.routes import ROUTES, Service
 from placer.errors import InvalidInput
-from placer.settings import Settings, read_secret
-from placer.store import open_cells
-from placer.store.base import CellStores
+from placer.settings import Api, Settings, read_secret
+from placer.store.base import CellStore, GlobalStore
 
 _GRACE_S = 5.0
 #: Names no request: reading it asks the own cell's keyspace and nothing else.
 _PROBE = "readyz"
 
 
-async def ready(cells: CellStores, cell: str) -> None:
-    """Raises StoreError unless the own cell answers a read; other cells are not asked."""
-    store = await cells.cell(cell)
-    await store.get_request(f"{cell}.{_PROBE}")
+class Stores(Protocol):
+    """What ``placer.store.open_cells`` gives."""
+
+    @property
+    def globals(self) -> GlobalStore: ...
+
+    async def cell(self, name: str) -> CellStore: ...
+
+    async def close(self) -> None: ...
 
 
 def serve(settings: Settings) -> None:
     """Run one API process until it is told to stop; raises PlacerError."""
-    api = settings.api
-    if api is None:
-        raise InvalidInput("The settings have no [api].", remedy="Add it.")
-    token = read_secret(api.token_file)
+    from placer.store import open_cells  # the driver is slow to import: only when needed
+
+    api = _api_of(settings)
+    app = application(settings, lambda: open_cells(settings))
+    http.serve(app, host=api.listen, port=api.port)
+
+
+def application(
+    settings: Settings,
+    open_stores: Callable[[], Awaitable[Stores]],
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Any:
+    """The ASGI application. ``open_stores`` and ``transport`` (to the schedulers) are its edges."""
+    api = _api_of(settings)
     service_token = read_secret(settings.service_token_file)
-    opened: list[CellStores] = []
+    opened: list[Stores] = []
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        stores = await open_cells(settings)
+        stores = await open_stores()
         opened.append(stores)
-        home = await stores.cell(settings.cell)
-        async with scheduler_client(settings, service_token, api.inflight_max) as client:
-            intake = Intake(settings, home, client, api.inflight_max)
-            app.state.service = Service(settings, api, stores, stores.globals, intake)
-            try:
+        try:
+            home = await stores.cell(settings.cell)
+            async with scheduler_client(
+                settings, service_token, api.inflight_max, transport
+            ) as client:
+                intake = Intake(settings, home, client, api.inflight_max)
+                app.state.service = Service(settings, api, stores, stores.globals, intake)
                 yield
-            finally:
                 await intake.close(_GRACE_S)
-                await stores.close()
+        finally:
+            await stores.close()
 
     async def own_cell_answers() -> None:
-        await ready(opened[0], settings.cell)
+        """Raises StoreError unless the own cell answers a read; other cells are not asked."""
+        store = await opened[-1].cell(settings.cell)
+        await store.get_request(f"{settings.cell}.{_PROBE}")
 
-    app = http.create_app(
+    return http.create_app(
         ROUTES,
-        token=token,
+        token=read_secret(api.token_file),
         ready=own_cell_answers,
         lifespan=lifespan,
         body_bytes_max=api.body_bytes_max,
@@ -62,4 +83,9 @@ def serve(settings: Settings) -> None:
         title="Placer, native API",
         openapi=True,
     )
-    http.serve(app, host=api.listen, port=api.port)
+
+
+def _api_of(settings: Settings) -> Api:
+    if settings.api is None:
+        raise InvalidInput("The settings have no [api].", remedy="Add it.")
+    return settings.api

@@ -9,6 +9,7 @@ scheduler wrote.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from typing import Final
 
@@ -61,7 +62,8 @@ class Intake:
         self._inflight_max = inflight_max
         self._home = home
         self._client = client
-        self._turn = 0
+        self._turns = itertools.count()
+        self._region_turns = itertools.count()
         self._handing_over: set[asyncio.Task[Request]] = set()
 
     async def accept(self, spec: RequestSpec) -> Request:
@@ -97,6 +99,8 @@ class Intake:
         task = asyncio.create_task(self._hand_over(request, request_id))
         self._handing_over.add(task)
         task.add_done_callback(self._ended)
+        if not wait_s:
+            return request
         done, _ = await asyncio.wait({task}, timeout=wait_s)
         return task.result() if done else request
 
@@ -135,8 +139,8 @@ class Intake:
                 remedy=f"Known regions: {', '.join(regions)}.",
                 field="region",
             )
-        self._turn += 1
-        return msgspec.structs.replace(spec, cell=cells[self._turn % len(cells)])
+        chosen = cells[next(self._region_turns) % len(cells)]
+        return msgspec.structs.replace(spec, cell=chosen)
 
     async def _hand_over(self, request: Request, request_id: str) -> Request:
         body = msgspec.json.encode(request)
@@ -166,8 +170,7 @@ class Intake:
     def _schedulers(self) -> list[str]:
         """Base URLs of the cell's schedulers, each time beginning with the next one."""
         urls = self._settings.home.schedulers
-        self._turn += 1
-        start = self._turn % max(1, len(urls))
+        start = next(self._turns) % max(1, len(urls))
         return [*urls[start:], *urls[:start]]
 
     def _unanswered(self, request: Request, url: str, said: str) -> Request:
@@ -214,7 +217,12 @@ def _code(answer: httpx.Response) -> str:
     return problems.errors[0].code if problems.errors else ""
 
 
-def scheduler_client(settings: Settings, service_token: str, connections: int) -> httpx.AsyncClient:
+def scheduler_client(
+    settings: Settings,
+    service_token: str,
+    connections: int,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
     """The HTTP client for the cell's schedulers; a call is bounded by the claim's own deadline."""
     return httpx.AsyncClient(
         headers={"Authorization": f"Bearer {service_token}"},
@@ -223,4 +231,5 @@ def scheduler_client(settings: Settings, service_token: str, connections: int) -
         ),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         trust_env=False,
+        transport=transport,
     )

@@ -8,9 +8,10 @@ from typing import Any, Final
 from litestar import Request as HttpRequest
 from litestar import Response, get, post
 from litestar.datastructures import State
+from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
-from placer import __version__
+from placer import __version__, http
 from placer.api.native import listing
 from placer.api.native.intake import Intake
 from placer.errors import InvalidInput, NotFound, UnknownCell
@@ -72,7 +73,10 @@ async def versions() -> dict[str, Any]:
 
 @post("/v1/requests", status_code=202, query=("wait",))
 async def create_request(
-    data: RequestSpec, state: State, request: HttpRequest[Any, Any, State], wait: str = "0"
+    data: JSONBody[RequestSpec],
+    state: State,
+    request: HttpRequest[Any, Any, State],
+    wait: FromQuery[str] = "0",
 ) -> Response[Request]:
     """Ask for resources. 202 with the request's address, or 200 once it is decided.
 
@@ -80,7 +84,8 @@ async def create_request(
     """
     service: Service = state.service
     wait_s = _wait(wait, service.api.wait_max_s)
-    accepted = await service.intake.accept(data)
+    spec = http.strictly(await request.body(), type(data))
+    accepted = await service.intake.accept(spec)
     settled = await service.intake.settle(accepted, wait_s, request.scope["state"]["request_id"])
     location = f"/v1/requests/{settled.id}"
     status = 202 if settled.stage is Stage.ACCEPTED else 200
@@ -88,7 +93,7 @@ async def create_request(
 
 
 @get("/v1/requests/{request_id:str}")
-async def show_request(request_id: str, state: State) -> Request:
+async def show_request(request_id: FromPath[str], state: State) -> Request:
     """A request and what has become of it; any cell's API can answer."""
     service: Service = state.service
     missing = NotFound(
@@ -107,7 +112,10 @@ async def show_request(request_id: str, state: State) -> Request:
 
 @get("/v1/hosts", query=("cell", "limit", "marker"))
 async def list_hosts(
-    state: State, cell: str = "", limit: int = listing.LIMIT_DEFAULT, marker: str = ""
+    state: State,
+    cell: FromQuery[str] = "",
+    limit: FromQuery[int] = listing.LIMIT_DEFAULT,
+    marker: FromQuery[str] = "",
 ) -> HostPage:
     """Hosts of a cell (without `cell`: of this one) with what they offer and have left."""
     service: Service = state.service
@@ -122,7 +130,10 @@ async def list_hosts(
 
 @get("/v1/instances", query=("project", "limit", "marker"))
 async def list_instances(
-    state: State, project: str = "default", limit: int = listing.LIMIT_DEFAULT, marker: str = ""
+    state: State,
+    project: FromQuery[str] = "default",
+    limit: FromQuery[int] = listing.LIMIT_DEFAULT,
+    marker: FromQuery[str] = "",
 ) -> InstanceList:
     """Instances of a project in all regions, newest first."""
     service: Service = state.service
