@@ -38,7 +38,7 @@ def error_of(response: Any) -> dict[str, Any]:
 def test_without_the_token_nothing_is_served(api: Api, header: str | None) -> None:
     """Every route but the public ones wants the token, and says how to send it."""
     api.client.headers.pop("Authorization")
-    headers = {} if header is None else {"Authorization": header.encode("latin-1")}
+    headers = [] if header is None else [(b"Authorization", header.encode("latin-1"))]
     for path in ("/v1/requests/nyc1.1", "/v1/hosts", "/v1/instances"):
         response = api.client.get(path, headers=headers)
         assert error_of(response)["code"] == "placer.unauthorized"
