@@ -36,6 +36,7 @@ from placer import metrics
 from placer.claims.operations import ExpireClaims, Operation, Refusal, ReportInventory, lapsed
 from placer.errors import Conflict, Overloaded, PlacerError, StoreError, StoreUnknown
 from placer.history import Ended, HistoryWriter, Write, WriteOutcome, now_us
+from placer.model import ids
 from placer.model.host_view import HostView, summarize
 from placer.model.records import HostRow, HostStatus
 from placer.settings import Scheduler
@@ -268,6 +269,9 @@ class HostWriter:
         """The LWT itself, recorded. StoreUnavailable passes through: nothing was written."""
         started = self._clock_us()
         outcome = WriteOutcome.UNKNOWN
+        # Recorded before it is sent: a process that is killed in between leaves a write of unknown
+        # outcome in its history, not a hole. The second line replaces the first.
+        self._record(old, new, outcome, started, started)
         try:
             if old is None:
                 applied = await self._store.insert_row(new)
@@ -291,6 +295,9 @@ class HostWriter:
         """Read the row serially and judge each member on it by its own id (rule 3)."""
         row = await self._store.read_row(host, serial=True)
         rev = row.rev if row else 0
+        if row is not None and any(member.sent_rev is not None for member in group):
+            # Whatever became of the try, nobody else knows that its view may be missing.
+            self._queue_view(None, row)
         for member in group:
             if row is not None and member.operation.done(row):
                 member.resolve(row)
@@ -385,6 +392,21 @@ class HostWriter:
         task.add_done_callback(self._tasks.discard)
 
     # -- views: written after the answer, newest only, by a few tasks at a time
+
+    def views_behind(self, bucket: int, buckets: int, views: list[HostView]) -> int:
+        """Have the views of one bucket written that lag behind what this process knows.
+
+        A view may be lost with the process that owed it. Returns how many are written.
+        """
+        revs = {view.host: view.rev for view in views}
+        rows = [
+            row
+            for row in self._guesses.values()
+            if ids.bucket_of(row.host, buckets) == bucket and revs.get(row.host, 0) < row.rev
+        ]
+        for row in rows:
+            self._queue_view(None, row)
+        return len(rows)
 
     def _queue_view(self, old: HostRow | None, row: HostRow) -> None:
         """Have the view of ``row`` written: at once if it changes what may be chosen, else soon.

@@ -2,7 +2,8 @@
 
 Every scheduler process of a cell walks its buckets of views, one at a time. A lapsed lease in a view
 is only a hint; the LWT on the row decides against an agent that adopts at the same moment. What a
-lost view hides, the hosts' own periodic reports find: the hub looks at every row it reads.
+lost view hides, the hosts' own periodic reports find: the hub looks at every row it reads. What this
+process knows better than a view, because a report or a claim showed it the row, it writes again.
 """
 
 from __future__ import annotations
@@ -29,13 +30,17 @@ def due(views: list[HostView], now_ms: int) -> list[str]:
 
 
 async def sweep_bucket(
-    store: CellStore, writer: HostWriter, bucket: int, now_ms: int, deadline_s: float
+    store: CellStore, writer: HostWriter, bucket: int, buckets: int, now_ms: int, deadline_s: float
 ) -> int:
-    """Expire what has lapsed on the hosts of one bucket; returns how many hosts it looked at."""
-    hosts = due(await store.read_views(bucket), now_ms)
+    """Expire what has lapsed on the hosts of one bucket, and write views that were lost.
+
+    Returns how many claims' hosts and views it saw to.
+    """
+    views = await store.read_views(bucket)
+    hosts = due(views, now_ms)
     for host in hosts:
         await writer.submit(host, ExpireClaims(), deadline_s=deadline_s)
-    return len(hosts)
+    return len(hosts) + writer.views_behind(bucket, buckets, views)
 
 
 async def run(settings: Settings, store: CellStore, writer: HostWriter, rng: random.Random) -> None:
@@ -51,6 +56,7 @@ async def run(settings: Settings, store: CellStore, writer: HostWriter, rng: ran
                 store,
                 writer,
                 bucket,
+                cell.host_buckets,
                 time.time_ns() // 1_000_000,
                 settings.cluster.claim_deadline_s,
             )
