@@ -8,17 +8,26 @@ name: placer_progress
 type: stdout
 short_description: One line a step, with times
 description:
-  - Prints a heading for each play and one line for each task that did something, with the time since the start, what became of
+  - Prints a heading for each play and one line for each task that changed something or took time, with the time since the start, what became of
     its hosts and how long it took. In a task that takes long each host gets a line of its own as it finishes.
   - Says nothing of what was skipped. Prints failures as the default callback does. With C(-v) everything is as in the default.
 extends_documentation_fragment:
   - default_callback
   - result_format_callback
 options:
+  short_s:
+    description: A task that changed nothing and took less than this, in seconds, gets no line.
+    type: float
+    default: 0.5
+    ini:
+      - section: callback_placer_progress
+        key: short_s
+    env:
+      - name: PLACER_PROGRESS_SHORT_S
   slow_s:
     description: A host that takes longer than this, in seconds, gets a line of its own.
     type: float
-    default: 3
+    default: 5
     ini:
       - section: callback_placer_progress
         key: slow_s
@@ -61,8 +70,9 @@ class CallbackModule(Default):
         self._display.display(f"[{now - self._run_started:5.0f} s] {text:<{WIDTH}} {now - since:6.1f} s", color=color)
 
     def _end_task(self) -> None:
-        """Print the line of the task that just ended, if it did anything, and the play's heading before its first."""
-        if self._outcomes:
+        """Print the line of the task that just ended, if it changed anything or took time, and before it the play's heading."""
+        took = time.monotonic() - self._task_started
+        if "changed" in self._outcomes or (self._outcomes and took >= self.get_option("short_s")):
             if self._heading:
                 self._display.display(f"\n{self._heading}", color=C.COLOR_HIGHLIGHT)
                 self._heading = ""
@@ -127,20 +137,10 @@ class CallbackModule(Default):
         self._handle_warnings_and_exception(result)
         if self.get_option("display_ok_hosts"):
             self._done(result, "changed" if result.result.get("changed") else "ok")
-        diff = result.result.get("diff")
-        if diff and "results" not in result.result:
-            text = self._get_diff(diff)
-            if text:
-                self._display.display(text)
 
     def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
         if not self._quiet:
-            return super().v2_runner_item_on_ok(result)
-        diff = result.result.get("diff")
-        if diff:
-            text = self._get_diff(diff)
-            if text:
-                self._display.display(text)
+            super().v2_runner_item_on_ok(result)
 
     def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
         if not self._quiet:
@@ -149,10 +149,6 @@ class CallbackModule(Default):
     def v2_runner_item_on_skipped(self, result: CallbackTaskResult) -> None:
         if not self._quiet:
             super().v2_runner_item_on_skipped(result)
-
-    def v2_on_file_diff(self, result: CallbackTaskResult) -> None:
-        if not self._quiet:
-            super().v2_on_file_diff(result)
 
     def v2_runner_retry(self, result: CallbackTaskResult) -> None:
         if not self._quiet:

@@ -54,6 +54,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+once:
+  description: Content of the files for the first start, as they are or would be in check mode.
+  type: dict
+  returned: always
 since:
   description: UTC time of the last change that needs a restart, as C(2026-01-31T12:00:00.000000Z).
   type: str
@@ -117,9 +121,11 @@ def main() -> None:
     )
     folder = module.params["path"]
     wanted = dict(module.params["files"])
+    once = {}
     for name, content in module.params["once"].items():
-        if module.params["fresh"] or read(os.path.join(folder, name)) is None:
-            wanted[name] = content
+        there = None if module.params["fresh"] else read(os.path.join(folder, name))
+        once[name] = content if there is None else there
+    wanted.update(once)
 
     diff = []
     for name, content in wanted.items():
@@ -153,6 +159,7 @@ def main() -> None:
     module.exit_json(
         changed=bool(written),
         written=written,
+        once=once,
         since=changed_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         diff=diff if module._diff else [],
     )
