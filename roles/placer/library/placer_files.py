@@ -118,7 +118,8 @@ def main() -> None:
         written.append(name)
         if not module.check_mode:
             write(path, content, mode, owner)
-    module.exit_json(changed=changed or bool(written), written=written, diff=diff)
+    # Ansible shows a diff that it is given, also to who did not ask for one.
+    module.exit_json(changed=changed or bool(written), written=written, diff=diff if module._diff else [])
 
 
 if __name__ == "__main__":
