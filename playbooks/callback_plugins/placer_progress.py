@@ -60,6 +60,7 @@ class CallbackModule(Default):
         self._heading = ""
         self._outcomes: Counter[str] = Counter()
         self._hosts = 0
+        self._silent = False
 
     @property
     def _quiet(self) -> bool:
@@ -67,7 +68,9 @@ class CallbackModule(Default):
 
     def _line(self, text: str, since: float, color: str | None = None) -> None:
         now = time.monotonic()
-        self._display.display(f"[{now - self._run_started:5.0f} s] {text:<{WIDTH}} {now - since:6.1f} s", color=color)
+        self._display.display(
+            f"[{now - self._run_started:5.0f} s] {text:<{WIDTH}} {now - since:6.1f} s", color=color
+        )
 
     def _end_task(self) -> None:
         """Print the line of the task that just ended, if it changed anything or took time, and before it the play's heading."""
@@ -76,7 +79,9 @@ class CallbackModule(Default):
             if self._heading:
                 self._display.display(f"\n{self._heading}", color=C.COLOR_HIGHLIGHT)
                 self._heading = ""
-            what = ", ".join(f"{count} {outcome}" for outcome, count in sorted(self._outcomes.items()))
+            what = ", ".join(
+                f"{count} {outcome}" for outcome, count in sorted(self._outcomes.items())
+            )
             color = C.COLOR_CHANGED if "changed" in self._outcomes else C.COLOR_OK
             self._line(f"{self._task_name}: {what}", self._task_started, color)
         self._outcomes = Counter()
@@ -95,6 +100,8 @@ class CallbackModule(Default):
         self._task_started = time.monotonic()
         self._hosts = 0
         self._task_name = task.get_name().strip()
+        # A role's own look at its arguments is no step of anybody's.
+        self._silent = task.action.endswith("validate_argument_spec")
         # What the default callback prints before a failure.
         self._last_task_name = self._task_name
 
@@ -125,6 +132,8 @@ class CallbackModule(Default):
     # --- what became of it ---
 
     def _done(self, result: CallbackTaskResult, outcome: str) -> None:
+        if self._silent:
+            return
         self._outcomes[outcome] += 1
         slow_s = self.get_option("slow_s")
         if self._hosts > 1 and time.monotonic() - self._task_started > slow_s:
@@ -160,7 +169,11 @@ class CallbackModule(Default):
 
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
         if self._quiet:
-            self._line(f"FAILED {result.host.get_name()}: {self._task_name}", self._task_started, C.COLOR_ERROR)
+            self._line(
+                f"FAILED {result.host.get_name()}: {self._task_name}",
+                self._task_started,
+                C.COLOR_ERROR,
+            )
         super().v2_runner_on_failed(result, ignore_errors)
 
     # --- the end ---
@@ -169,7 +182,7 @@ class CallbackModule(Default):
         if not self._quiet:
             return super().v2_playbook_on_stats(stats)
         self._end_task()
-        sums = Counter()
+        sums: Counter[str] = Counter()
         for host in stats.processed:
             summary = stats.summarize(host)
             for key in ("ok", "changed", "failures", "unreachable"):

@@ -55,7 +55,11 @@ def _address(cell: dict[str, Any], net: int, kind: str, ordinal: int) -> str:
 
 
 def placer_cells(
-    groups: Mapping[str, list[str]], hostvars: Mapping[str, Any], mode: str, net_base: int, nodes_max: int = 0
+    groups: Mapping[str, list[str]],
+    hostvars: Mapping[str, Any],
+    mode: str,
+    net_base: int,
+    nodes_max: int = 0,
 ) -> list[dict[str, Any]]:
     """Cells by index: name, region, index, datacenter, network, nodes, services and, in bridge mode, addresses.
 
@@ -89,7 +93,10 @@ def placer_cells(
     _blocks(ordered)
     for cell in ordered:
         names = cell["nodes"][: nodes_max or None]
-        cell["nodes"] = [_node(cell, host, hostvars[host], ordinal, mode, net_base) for ordinal, host in enumerate(names, 1)]
+        cell["nodes"] = [
+            _node(cell, host, hostvars[host], ordinal, mode, net_base)
+            for ordinal, host in enumerate(names, 1)
+        ]
         cell["services"] = [_service(host, hostvars[host], mode) for host in cell["services"]]
         if mode == "bridge":
             cell["addresses"] = {
@@ -104,7 +111,12 @@ def placer_cells(
 
 
 def _node(
-    cell: dict[str, Any], host: str, variables: Mapping[str, Any], ordinal: int, mode: str, net_base: int
+    cell: dict[str, Any],
+    host: str,
+    variables: Mapping[str, Any],
+    ordinal: int,
+    mode: str,
+    net_base: int,
 ) -> dict[str, Any]:
     if mode == "bridge":
         listen = _address(cell, net_base, "node", ordinal)
@@ -126,11 +138,15 @@ def _service(host: str, variables: Mapping[str, Any], mode: str) -> dict[str, An
     service = {"name": host, "machine": variables.get("placer_machine")}
     if mode == "host":
         # In bridge mode node addresses are derived from this very list: asking for them here would go in a circle.
-        service["address"] = variables.get("placer_address") or variables.get("cassandra_listen_address") or ""
+        service["address"] = (
+            variables.get("placer_address") or variables.get("cassandra_listen_address") or ""
+        )
     return service
 
 
-def placer_networks(cells: list[dict[str, Any]], deployment: str, net_base: int) -> list[dict[str, str]]:
+def placer_networks(
+    cells: list[dict[str, Any]], deployment: str, net_base: int
+) -> list[dict[str, str]]:
     """Docker networks of bridge mode, one per region and the WAN: name, bridge, prefix, dynamic_prefix, gateway.
 
     Engines give addresses of the dynamic prefix to containers that ask for none, so never one that is planned.
@@ -218,7 +234,9 @@ def placer_initial_tokens(cells: list[dict[str, Any]], node: str, num_tokens: in
             total = len(names) * num_tokens
             # 100 per data centre: what Cassandra's own tools use, far below any distance between tokens.
             return [
-                -(2**63) + (2**64 // total) * (turn * len(names) + names.index(node)) + 100 * (cell["index"] or number + 1)
+                -(2**63)
+                + (2**64 // total) * (turn * len(names) + names.index(node))
+                + 100 * (cell["index"] or number + 1)
                 for turn in range(num_tokens)
             ]
     raise AnsibleFilterError(f"node {node} is in no cell")

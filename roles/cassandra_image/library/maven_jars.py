@@ -102,9 +102,7 @@ def parse(lines: list[str]) -> list[Jar]:
             )
         group, artifact, version = parts[:3]
         file = "-".join(parts[1:]) + ".jar"
-        jars.append(
-            Jar(file, f"{group.replace('.', '/')}/{artifact}/{version}/{file}", sha256)
-        )
+        jars.append(Jar(file, f"{group.replace('.', '/')}/{artifact}/{version}/{file}", sha256))
     return jars
 
 

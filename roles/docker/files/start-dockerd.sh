@@ -23,6 +23,8 @@ stale /var/run/docker/containerd/containerd.pid containerd &&
         /var/run/docker/containerd/containerd.sock.ttrpc
 
 # As many open files as we may have; the limits of containers are set one by one.
+# shellcheck disable=SC3045 # dash and bash both have -n and -H
+# shellcheck disable=SC3045 # not in POSIX, but in every shell that is /bin/sh on Linux
 ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
 mkdir -p "$(dirname "$mark")" "$(dirname "$log")"
 
