@@ -119,7 +119,9 @@ def main() -> None:
         if not module.check_mode:
             write(path, content, mode, owner)
     # Ansible shows a diff that it is given, also to who did not ask for one.
-    module.exit_json(changed=changed or bool(written), written=written, diff=diff if module._diff else [])
+    module.exit_json(
+        changed=changed or bool(written), written=written, diff=diff if module._diff else []
+    )
 
 
 if __name__ == "__main__":
