@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import msgspec
 import pytest
 
 from deployment import ROOT
+from placer.report.report import CrossCell, Report
 from suites.process import tracked
 
 PAGES = tracked("*.md")
@@ -27,3 +29,11 @@ def test_links_lead_somewhere(page: str) -> None:
             headings = re.findall(r"^#+ (.+)$", goal.read_text(), re.MULTILINE)
             slugs = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings}
             assert heading in slugs, f"{page}: {target}"
+
+
+@pytest.mark.parametrize("struct", [Report, CrossCell])
+def test_every_key_of_the_report_is_documented(struct: type[msgspec.Struct]) -> None:
+    """docs/reference/report.md names each key that report.json has."""
+    page = (ROOT / "docs/reference/report.md").read_text()
+    for field in msgspec.structs.fields(struct):
+        assert re.search(rf"`{field.encode_name}[`.]", page), field.encode_name
