@@ -3,7 +3,7 @@
 #
 #   make-context.sh CONTEXT WHEELHOUSE LOCK SOURCE PYTHON VERSION ARCH
 #
-# CONTEXT     folder that is made anew: Dockerfile, wheels/ (the locked dependencies), package/ (our own wheel)
+# CONTEXT     folder that is made anew: Dockerfile, wheels/ (the locked dependencies), package/ (our own wheel), installer/ (pip)
 # WHEELHOUSE  where the wheels of LOCK are kept from one time to the next; fetched when they are not there
 # LOCK        requirements with versions and hashes
 # SOURCE      folder of the package
@@ -26,9 +26,12 @@ if ! [ -d "$wheelhouse" ]; then
 fi
 
 rm -rf "$context"
-mkdir -p "$context/package"
+mkdir -p "$context/package" "$context/installer"
 cp -r "$wheelhouse" "$context/wheels"
 cp "$here/image/Dockerfile" "$context/Dockerfile"
+# The pip that fetched the wheels also installs them: it is pinned, and the image needs none of Debian's.
+cp -r "$("$python" -c 'import os, pip; print(os.path.dirname(pip.__file__))')" "$context/installer/pip"
+find "$context/installer" -name __pycache__ -prune -exec rm -rf {} +
 # Built with what the controller has: nothing more is fetched. The work happens in a copy, the source stays clean.
 cp -r "$source" "$context/source"
 # shellcheck disable=SC2086

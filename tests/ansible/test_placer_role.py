@@ -1,0 +1,193 @@
+"""The role placer: which processes run where, what they are given, what the image is made of."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError, AnsibleLookupError
+
+from roles.cassandra_schema.filter_plugins import cassandra_schema_rebuilds as schema_plugin
+from roles.placer.filter_plugins import placer_processes as plugin
+from roles.placer.lookup_plugins import placer_checksum as checksum_plugin
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNTS = {"api": 1, "scheduler": 2, "agent": 1}
+
+
+def cell(name: str, region: str, services: int = 1, *, bridge: bool = True) -> dict[str, Any]:
+    """A cell as the topology filter gives it: two nodes, addresses for two of each kind."""
+    number = {"nyc": 1, "ams": 2}[region]
+    node = f"10.90.{number}.11", f"10.91.{number}.11"
+    made: dict[str, Any] = {
+        "name": name,
+        "region": region,
+        "index": number,
+        "datacenter": name,
+        "nodes": [
+            {"name": f"{name}-r1", "listen_address": node[0], "broadcast_address": node[1]},
+            {"name": f"{name}-r2", "listen_address": "10.0.0.9", "broadcast_address": "10.1.0.9"},
+        ],
+        "services": [
+            {"name": f"{name}-s{i}", "address": f"10.10.{number}.{i}"}
+            for i in range(1, services + 1)
+        ],
+    }
+    if bridge:
+        made["addresses"] = {
+            kind: {
+                "private": [f"10.90.{number}.{first + i}" for i in range(2)],
+                "wan": [f"10.91.{number}.{first + i}" for i in range(2)],
+            }
+            for kind, first in (("api", 31), ("scheduler", 35), ("agent", 41))
+        }
+    return made
+
+
+def test_in_bridge_mode_each_process_has_its_own_addresses() -> None:
+    """One port for a kind, and the addresses that the plan has for it."""
+    found = plugin.placer_processes([cell("nyc1", "nyc")], COUNTS)
+    assert [(p["name"], p["address"], p["wan_address"], p["port"]) for p in found] == [
+        ("nyc1-api-1", "10.90.1.31", "10.91.1.31", 8700),
+        ("nyc1-scheduler-1", "10.90.1.35", "10.91.1.35", 8790),
+        ("nyc1-scheduler-2", "10.90.1.36", "10.91.1.36", 8790),
+        ("nyc1-agent-1", "10.90.1.41", "10.91.1.41", 0),
+    ]
+    assert {p["host"] for p in found} == {"nyc1-s1"}
+
+
+def test_in_host_mode_a_second_process_on_a_machine_has_the_next_port() -> None:
+    """Three schedulers on two hosts: one each, then the first host's second port."""
+    cells = [cell("nyc1", "nyc", services=2, bridge=False)]
+    found = plugin.placer_processes(cells, {"api": 1, "scheduler": 3, "agent": 0})
+    assert [(p["host"], p["address"], p["port"]) for p in found] == [
+        ("nyc1-s1", "10.10.1.1", 8700),
+        ("nyc1-s1", "10.10.1.1", 8790),
+        ("nyc1-s2", "10.10.1.2", 8790),
+        ("nyc1-s1", "10.10.1.1", 8791),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "counts", "words"),
+    [
+        pytest.param(cell("nyc1", "nyc", services=0), COUNTS, "no service host", id="no host"),
+        pytest.param(
+            cell("nyc1", "nyc"), {**COUNTS, "scheduler": 3}, "placer_scheduler_count", id="no room"
+        ),
+    ],
+)
+def test_what_cannot_be_laid_out_is_refused(
+    one: dict[str, Any], counts: dict[str, int], words: str
+) -> None:
+    """The message names what to change."""
+    with pytest.raises(AnsibleFilterError, match=words):
+        plugin.placer_processes([one], counts)
+
+
+def test_schedulers_are_reached_by_private_addresses_inside_their_region_only() -> None:
+    """From another region: by WAN addresses, and not at all where there are none."""
+    cells = [cell("nyc1", "nyc"), cell("ams1", "ams")]
+    processes = plugin.placer_processes(cells, {"api": 1, "scheduler": 1, "agent": 0})
+    assert plugin.placer_scheduler_urls(processes, "nyc") == {
+        "nyc1": ["http://10.90.1.35:8790"],
+        "ams1": ["http://10.91.2.35:8790"],
+    }
+    apart = [cell("nyc1", "nyc", bridge=False), cell("ams1", "ams", bridge=False)]
+    processes = plugin.placer_processes(apart, {"api": 1, "scheduler": 1, "agent": 0})
+    assert plugin.placer_scheduler_urls(processes, "nyc") == {"nyc1": ["http://10.10.1.1:8790"]}
+
+
+def test_the_gate_asks_each_node_where_it_can_be_reached() -> None:
+    """By its private address inside the region, else by the WAN; those to skip are left out."""
+    arguments = plugin.placer_gate_arguments(
+        [cell("nyc1", "nyc"), cell("ams1", "ams")], "nyc", ["nyc1-r2", "ams1-r2"]
+    )
+    assert arguments == [
+        *("--node", "nyc1-r1=10.90.1.11,10.91.1.11"),
+        *("--node", "ams1-r1=10.91.2.11,10.91.2.11"),
+    ]
+
+
+def test_seconds_of_the_phases() -> None:
+    """A phase ends at its mark; one that ends twice counts for both."""
+    marks = [("begin", 100.0), ("image", 130.5), ("cluster", 140.5), ("services", 150.0)]
+    again = [("image", 151.0), ("replay", 161.0)]
+    listed = [{"phase": phase, "at": at} for phase, at in marks + again]
+    assert plugin.placer_seconds(listed) == {
+        "image": 31.5,
+        "cluster": 10.0,
+        "services": 9.5,
+        "replay": 10.0,
+        "total": 61.0,
+    }
+    assert plugin.placer_seconds([]) == {}
+
+
+def test_a_checksum_sees_names_and_contents_and_no_leftovers(tmp_path: Path) -> None:
+    """Compiled files and hidden folders do not count; a moved file does."""
+    lookup = checksum_plugin.LookupModule()
+    folder = tmp_path / "src"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "a.py").write_text("1")
+    first = lookup.run([str(folder)])
+    (folder / "__pycache__").mkdir()
+    (folder / "__pycache__/a.pyc").write_text("x")
+    (folder / ".cache").mkdir()
+    (folder / ".cache/b").write_text("x")
+    assert lookup.run([str(folder)]) == first
+    (folder / "a.py").rename(folder / "inner/a.py")
+    moved = lookup.run([str(folder)])
+    assert moved != first
+    (folder / "inner/a.py").write_text("2")
+    assert lookup.run([str(folder)]) not in (first, moved)
+    with pytest.raises(AnsibleLookupError, match="neither a file nor a folder"):
+        lookup.run([str(tmp_path / "nowhere")])
+
+
+def test_a_new_datacenter_streams_from_an_old_one() -> None:
+    """Each node of the new one, keyspace by keyspace."""
+    cells = [cell("nyc1", "nyc"), cell("ams1", "ams")]
+    steps = schema_plugin.cassandra_schema_rebuilds(cells, {"placer_global": ["ams1"]})
+    assert [(s["keyspace"], s["node"]["name"], s["source"]) for s in steps] == [
+        ("placer_global", "ams1-r1", "nyc1"),
+        ("placer_global", "ams1-r2", "nyc1"),
+    ]
+    with pytest.raises(AnsibleFilterError, match="every datacenter"):
+        schema_plugin.cassandra_schema_rebuilds(cells, {"placer_global": ["ams1", "nyc1"]})
+
+
+def run_files(tmp_path: Path, *options: str, **arguments: Any) -> dict[str, Any]:
+    """The module placer_files by itself, as Ansible runs it on a machine."""
+    given = {"ANSIBLE_MODULE_ARGS": {**arguments, "_ansible_check_mode": "check" in options}}
+    script = ROOT / "roles/placer/library/placer_files.py"
+    ended = subprocess.run(
+        [sys.executable, str(script)],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+        cwd=tmp_path,
+    )
+    result: dict[str, Any] = json.loads(ended.stdout)
+    return result
+
+
+def test_files_are_written_once_and_with_their_mode(tmp_path: Path) -> None:
+    """The second run changes nothing; check mode writes nothing; a changed mode is put right."""
+    folder = tmp_path / "services/secrets"
+    wanted = {"path": str(folder), "files": {"token": "x\n"}, "mode": "0400"}
+    assert run_files(tmp_path, "check", **wanted)["changed"]
+    assert not folder.exists()
+    assert run_files(tmp_path, **wanted)["written"] == ["token"]
+    assert (folder / "token").read_text() == "x\n"
+    assert (folder / "token").stat().st_mode & 0o777 == 0o400
+    assert not run_files(tmp_path, **wanted)["changed"]
+    (folder / "token").chmod(0o444)
+    assert run_files(tmp_path, **wanted)["written"] == ["token"]
+    assert sorted(path.name for path in folder.iterdir()) == ["token"]
