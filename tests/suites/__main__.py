@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from types import FrameType
 
 from suites import cluster, fast
+from suites.process import end_all
 from suites.result import Result
 
 # A fast suite looks at files and gives one count; a slow one works through stages and gives a count for each.
@@ -151,9 +154,14 @@ def report(rows: Sequence[Row]) -> int:
     return 1 if total.failed else 0
 
 
+def interrupted(_number: int, _frame: FrameType | None) -> None:
+    """Ctrl-C or the end of CI's patience: nothing goes on behind our back."""
+    print("\ninterrupted", file=sys.stderr, flush=True)
+    end_all()
+    os._exit(130)  # not sys.exit: that waits for the suites that still run
+
+
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        os._exit(130)  # not sys.exit: that waits for the suites that still run
+    signal.signal(signal.SIGINT, interrupted)
+    signal.signal(signal.SIGTERM, interrupted)
+    sys.exit(main(sys.argv[1:]))

@@ -7,11 +7,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+
+# What runs now, so that an interrupted run can end it: each is in a session of its own, which Ctrl-C does not reach.
+_running: set[subprocess.Popen[str]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ def run(
         errors="replace",
         start_new_session=True,
     )
+    _running.add(process)
     timed_out = threading.Event()
 
     def stop() -> None:
@@ -66,19 +71,26 @@ def run(
                 sys.stdout.write(line)
                 sys.stdout.flush()
         status = process.wait()
-    except BaseException:
-        _signal_group(process, signal.SIGINT)
-        try:
-            process.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            _signal_group(process, signal.SIGKILL)
-        raise
     finally:
         timer.cancel()
+        _running.discard(process)
     if timed_out.is_set():
         lines.append(f"ended after {seconds:.0f} s: {' '.join(command)}\n")
         return Ended(124, "".join(lines))
     return Ended(status, "".join(lines))
+
+
+def end_all(seconds: float = 30) -> None:
+    """End every command that runs, and what those started: asked first, after ``seconds`` by force."""
+    left = list(_running)
+    for process in left:
+        _signal_group(process, signal.SIGINT)
+    deadline = time.monotonic() + seconds
+    for process in left:
+        try:
+            process.wait(timeout=max(deadline - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            _signal_group(process, signal.SIGKILL)
 
 
 def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:

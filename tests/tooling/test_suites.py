@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from suites.__main__ import report, staged, together
-from suites.process import run
+from suites.process import ROOT, run
 from suites.result import Result
 
 
@@ -64,3 +67,20 @@ def test_a_command_ends_with_its_time() -> None:
     assert time.monotonic() - started < 10
     assert ended.status == 124
     assert ended.output.startswith("begun\nended after")
+
+
+def test_an_interrupted_run_leaves_nothing_running(tmp_path: Path) -> None:
+    """Ctrl-C, or the TERM of a time limit, ends what the suites started."""
+    mark = tmp_path / "pid"
+    script = (
+        "import signal; from suites import __main__ as runner; from suites.process import run;"
+        "signal.signal(signal.SIGTERM, runner.interrupted);"
+        f"run(['sh', '-c', 'echo $$ >{mark}; exec sleep 60'], seconds=60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT / "tests") as runner:
+        deadline = time.monotonic() + 20
+        while not (mark.exists() and mark.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        runner.terminate()
+        assert runner.wait(timeout=20) == 130
+    assert not Path(f"/proc/{mark.read_text().strip()}").exists()
