@@ -59,6 +59,8 @@ GLOBAL_KEYSPACE: Final = "placer_global"
 #: Server error "CAS write unknown": the driver has no exception of its own for it.
 _CAS_WRITE_UNKNOWN: Final = 0x1700
 _SCAN_PAGE_ROWS: Final = 200
+#: Times that an idempotent statement is sent, the first included.
+_TRIES_MAX: Final = 3
 
 _encode = msgspec.json.Encoder().encode
 _decode_records = msgspec.json.Decoder(tuple[Record, ...]).decode
@@ -152,8 +154,11 @@ def driver_cluster(
 class CassandraSession:
     """A session to one cell with its prepared statements, made awaitable."""
 
-    def __init__(self, cell: config.Cell, cluster: Cluster, session: Session) -> None:
+    def __init__(
+        self, cell: config.Cell, cluster: Cluster, session: Session, request_timeout_s: float
+    ) -> None:
         self.cell = cell
+        self._request_timeout_s = request_timeout_s
         self._cluster = cluster
         self._session = session
         self._prepared: dict[str, PreparedStatement] = {}
@@ -169,9 +174,22 @@ class CassandraSession:
             self._prepared[statement.name] = prepared
 
     async def execute(self, statement: Statement, *params: Any) -> list[tuple[Any, ...]]:
-        """Rows of the first page; raises StoreError as ``translate`` says."""
-        rows, _ = await self._await(self._start(statement, params), statement)
-        return rows
+        """Rows of the first page; raises StoreError as ``translate`` says.
+
+        A lost answer to an idempotent statement is asked for again, a bounded number of times and
+        not once the first tries took as long as one may: so at most twice ``request_timeout_s``.
+        """
+        loop = asyncio.get_running_loop()
+        again_until = loop.time() + self._request_timeout_s
+        for attempt in range(1, _TRIES_MAX + 1):
+            try:
+                rows, _ = await self._await(self._start(statement, params), statement)
+                return rows
+            except StoreUnknown:
+                late = attempt == _TRIES_MAX or loop.time() >= again_until
+                if late or not statement.idempotent:
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
 
     async def pages(self, statement: Statement, *params: Any) -> AsyncIterator[tuple[Any, ...]]:
         """All rows, a page at a time."""
@@ -237,7 +255,7 @@ async def connect(
     )
 
     def open_session() -> CassandraSession:
-        session = CassandraSession(cell, cluster, cluster.connect())
+        session = CassandraSession(cell, cluster, cluster.connect(), store.request_timeout_s)
         for wanted, keyspace in keyspaces:
             session.prepare(wanted, keyspace)
         return session

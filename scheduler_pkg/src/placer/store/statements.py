@@ -17,8 +17,12 @@ from msgspec import Struct
 
 
 class Statement(Struct, frozen=True):
-    """A named statement. ``{keyspace}`` is filled in per cell; ``idempotent`` only documents what
-    the caller may do: the driver itself never sends a statement twice (FallthroughRetryPolicy)."""
+    """A named statement; ``{keyspace}`` is filled in per cell.
+
+    The driver itself never sends a statement twice (FallthroughRetryPolicy). An ``idempotent`` one
+    whose answer was lost is sent again by the session, within bounds: reads, and plain writes whose
+    timestamp is a parameter, so that the second writes what the first did.
+    """
 
     name: str
     cql: str
