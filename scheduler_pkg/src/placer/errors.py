@@ -6,7 +6,6 @@
     ├── Unauthorized          no or a wrong token
     ├── Overloaded            a bound was reached; try again later
     ├── Conflict              the world moved; read again and decide again
-    ├── NoValidHost           nothing fits; carries how many hosts each reason removed
     └── StoreError            the store did not answer as hoped
         ├── StoreUnavailable  NOT_APPLIED: refused before anything was written
         └── StoreUnknown      UNKNOWN: the write may have happened and may yet happen
@@ -59,15 +58,6 @@ class UnknownCell(InvalidInput):
     code = "placer.unknown_cell"
 
 
-class UnknownHost(InvalidInput):
-    code = "placer.unknown_host"
-
-
-class TooLarge(InvalidInput):
-    code = "placer.too_large"
-    status = 413
-
-
 class Unauthorized(PlacerError):
     code = "placer.unauthorized"
     status = 401
@@ -82,11 +72,6 @@ class Conflict(PlacerError):
     """Somebody else wrote first, as often as the bound on attempts allows."""
 
     code = "placer.conflict"
-    status = 409
-
-
-class NoValidHost(PlacerError):
-    code = "placer.no_valid_host"
     status = 409
 
 

@@ -22,9 +22,6 @@ group_size = Histogram(
 host_queue_full = Counter("placer_host_queue_full_total", "Operations refused: host queue full.")
 views_dropped = Counter("placer_views_dropped_total", "Views not written: too many wait.", ["cell"])
 decisions = Counter("placer_decisions_total", "Requests decided, by outcome.", ["cell", "outcome"])
-select_seconds = Histogram(
-    "placer_select_duration_seconds", "Reading candidates and choosing.", ["cell"], buckets=_SECONDS
-)
 claim_seconds = Histogram(
     "placer_claim_duration_seconds", "A claim, to its answer.", ["cell"], buckets=_SECONDS
 )

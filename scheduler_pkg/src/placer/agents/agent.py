@@ -37,15 +37,13 @@ from placer.agents.drivers.base import Driver, DriverError
 from placer.agents.journal import Journal, Phase
 from placer.agents.link import Connect, Link, LinkLost, LinkRefused, Listing, Socket, agent_url
 from placer.errors import InvalidInput, PlacerError
-from placer.model.messages import ClaimOrder, HostReport, StepDone, StepKind
+from placer.model.messages import RETRY, ClaimOrder, HostReport, StepDone, StepKind
 from placer.model.records import ClaimState
 from placer.settings import Agent as AgentSettings
 from placer.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-#: Reason of a StepDone that says: nothing is decided, ask again.
-RETRY: Final = "retry"
 #: Tries of one step or destruction before the claim is left to the next report.
 _TRIES_MAX: Final = 8
 _BACKOFF_S: Final = 0.1

@@ -14,6 +14,9 @@ from msgspec import Struct
 
 from placer.model.records import ClaimState, Inventory
 
+#: Reason of a StepDone that decides nothing: the agent asks again.
+RETRY = "retry"
+
 #: Version of these messages; both sides refuse a connection whose versions differ.
 PROTOCOL = 1
 

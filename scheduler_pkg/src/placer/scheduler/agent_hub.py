@@ -39,6 +39,7 @@ from placer.model import resource_classes
 from placer.model.ids import host_uuid
 from placer.model.messages import (
     PROTOCOL,
+    RETRY,
     ClaimOrder,
     FromAgent,
     Hello,
@@ -57,8 +58,6 @@ from placer.model.records import MAX_INT, ClaimState, HostRow, HostStatus, Inven
 
 log = structlog.get_logger(__name__)
 
-#: Reason of a StepDone that says: nothing is decided, ask again. Agents know the word.
-RETRY: Final = "retry"
 NOT_YOUR_HOST: Final = "not_your_host"
 
 #: Rows of reports written at once by this process, and messages of one agent handled at once.

@@ -12,6 +12,7 @@ import pytest
 from placer.claims.operations import Operation, ReportInventory, SetStatus
 from placer.errors import Conflict, Overloaded, StoreUnavailable, StoreUnknown
 from placer.model.messages import (
+    RETRY,
     FromAgent,
     Hello,
     HostReport,
@@ -26,7 +27,7 @@ from placer.model.messages import (
     Welcome,
 )
 from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Record
-from placer.scheduler.agent_hub import NOT_YOUR_HOST, RETRY, AgentHub
+from placer.scheduler.agent_hub import NOT_YOUR_HOST, AgentHub
 
 from ...simulation.clock import run_simulated
 from ..agents.fakes import CELL, FakeWriter, Pipe, World, claim, report, uuid_of
