@@ -11,6 +11,7 @@ import pytest
 from deployment import Deployment, docker
 
 
+@pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize(
     "listing",
     [
