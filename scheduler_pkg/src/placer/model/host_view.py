@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from placer.model import records
-from placer.model.records import HostRow, HostStatus, Inventory
+from placer.model import fitting, records
+from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, RowKind
+
+_BUILDING = (ClaimState.CLAIMED, ClaimState.BUILDING)
 
 
 class HostView(Struct, frozen=True, omit_defaults=True):
-    """Summary of a host at revision ``rev``.
+    """Summary of a host at revision ``rev``; ``offered``, ``free`` and ``taken`` are by slot.
 
-    ``taken`` is what each device has given; ``lease_until_ms`` when the first lease of an unadopted
-    claim ends, 0 without one.
+    ``taken`` is what each device has given; ``providers`` the traits of each provider by its key;
+    ``groups`` how many claims of each server group it holds; ``lease_until_ms`` when the first lease
+    of an unadopted claim ends, 0 without one; ``failures`` are builds that failed since the last
+    good one, the last at ``failed_ms``.
     """
 
     host: str
@@ -29,20 +33,49 @@ class HostView(Struct, frozen=True, omit_defaults=True):
     offered: dict[str, Inventory]
     free: dict[str, int]
     taken: dict[str, dict[str, int]] = {}
-    traits: tuple[str, ...] = ()
+    providers: dict[str, tuple[str, ...]] = {}
+    aggregates: tuple[str, ...] = ()
+    groups: dict[str, int] = {}
+    kind: RowKind = RowKind.HOST
     claims: int = 0
+    building: int = 0
+    failures: int = 0
+    failed_ms: int = 0
     lease_until_ms: int = 0
 
+    @property
+    def traits(self) -> frozenset[str]:
+        """All traits of the tree, those of inventories included."""
+        held = {trait for traits in self.providers.values() for trait in traits}
+        held.update(trait for inventory in self.offered.values() for trait in inventory.traits)
+        return frozenset(held)
+
+    @property
+    def tree(self) -> fitting.Tree:
+        return fitting.Tree(self.offered, self.free, self.taken, self.providers)
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Free amount and capacity of each class, summed over the tree."""
+        sums: dict[str, tuple[int, int]] = {}
+        for slot, inventory in self.offered.items():
+            name = records.class_of(slot)
+            free, capacity = sums.get(name, (0, 0))
+            sums[name] = (free + self.free.get(slot, 0), capacity + inventory.capacity)
+        return sums
+
     def free_share_after(self, name: str, amount: int) -> float:
-        """Share of ``name``'s capacity left free once ``amount`` is taken, 0.0 to 1.0."""
-        inventory = self.offered.get(name)
-        if inventory is None or inventory.capacity <= 0:
-            return 0.0
-        return max(0.0, (self.free.get(name, 0) - amount) / inventory.capacity)
+        """Share of the tree's capacity of ``name`` left free once ``amount`` is taken, 0.0 to 1.0."""
+        free, capacity = self.totals().get(name, (0, 0))
+        return max(0.0, (free - amount) / capacity) if capacity > 0 else 0.0
 
 
 def summarize(row: HostRow, *, cell: str, region: str) -> HostView:
     """The view of ``row``."""
+    groups: dict[str, int] = {}
+    for claim in row.claims:
+        if claim.group:
+            groups[claim.group] = groups.get(claim.group, 0) + 1
+    tree = fitting.tree_of(row.records)
     return HostView(
         host=row.host,
         name=row.name,
@@ -50,10 +83,16 @@ def summarize(row: HostRow, *, cell: str, region: str) -> HostView:
         region=region,
         rev=row.rev,
         status=row.status,
-        offered=records.inventories(row.records),
-        free=records.available(row.records),
-        taken=records.units_taken(row.records),
-        traits=tuple(sorted(records.traits(row.records))),
+        offered=tree.offered,
+        free=tree.free,
+        taken=tree.taken,
+        providers=tree.providers,
+        aggregates=tuple(sorted(records.aggregates(row.records))),
+        groups=groups,
+        kind=row.kind,
         claims=len(row.claims),
+        building=sum(claim.state in _BUILDING for claim in row.claims),
+        failures=row.health.failures,
+        failed_ms=row.health.failed_ms,
         lease_until_ms=min((c.lease_until_ms for c in row.claims if c.lease_until_ms), default=0),
     )

@@ -6,12 +6,21 @@ and *claim records* with negative ones, side by side and in one format, so that
     available = sum of the amounts of all records
 
 and a claim is made by adding a record to the row by one lightweight transaction.
+
+A row holds a whole tree of resource providers. Amounts are kept by *slot*: one provider's inventory
+of one class, written ``CLASS`` for the root provider and ``provider/CLASS`` for one below it, where
+``provider`` is its key, a short name that is unique in the tree (``numa0/VCPU``).
+
+A change of several rows (claim protocol, section 3) leaves *tagged* records on each until it is
+decided: ``+T`` will be added by T, ``-T`` dropped. What a slot has given is then the settled amount
+and, for each T, the larger of the two sums, so that either outcome of T fits.
 """
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from typing import Any
 
 from msgspec import Struct
 
@@ -36,11 +45,24 @@ class HostStatus(enum.StrEnum):
     DISABLED = "disabled"
 
 
+class RowKind(enum.StrEnum):
+    """What a row stands for; all are written by the same protocol.
+
+    ``host``: a compute host. ``pool``: a sharing provider (storage, addresses), used by hosts of its
+    aggregates. ``group``: a server group; its claims are the members and where they are.
+    """
+
+    HOST = "host"
+    POOL = "pool"
+    GROUP = "group"
+
+
 class Inventory(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What a provider has of one resource class; field names and meaning are Placement's.
 
     ``units`` are the identities of discrete units or devices (serials, PCI addresses); empty for
-    divisible classes.
+    divisible classes. ``traits`` hold for this inventory only, not for its provider's others.
+    ``fields`` belong to the resource class, which alone reads and checks them.
     """
 
     total: int
@@ -50,6 +72,8 @@ class Inventory(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
     step_size: int = 1
     allocation_ratio: float = 1.0
     units: tuple[str, ...] = ()
+    traits: tuple[str, ...] = ()
+    fields: dict[str, Any] = {}
 
     @property
     def capacity(self) -> int:
@@ -58,18 +82,24 @@ class Inventory(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
 
 
 class Record(Struct, frozen=True, omit_defaults=True):
-    """One entry of a host's row.
+    """One entry of a row.
 
-    An inventory record has ``inventories`` and positive ``amounts`` (each the capacity of its
-    inventory). A claim record has a ``consumer``, a ``state`` and negative ``amounts``; ``units``
-    says which device gave how much: {class: {device: amount}}.
+    An inventory record is a provider: its uuid as ``id`` and ``provider``, its ``key`` in the tree
+    and its parent's, its ``inventories`` and positive ``amounts`` (each the capacity of its
+    inventory) by slot, its traits and aggregates.
+    A claim record has a ``consumer``, a ``state`` and negative ``amounts`` by slot; ``units`` says
+    which device gave how much: {slot: {device: amount}}. ``group`` is the server group it belongs
+    to, ``data`` what a row that is not a host keeps with an entry, ``tag`` as the module says.
     """
 
     id: str
     provider: str
     amounts: dict[str, int]
+    key: str = ""
+    parent: str = ""
     inventories: dict[str, Inventory] = {}
     traits: tuple[str, ...] = ()
+    aggregates: tuple[str, ...] = ()
     consumer: str = ""
     request: str = ""
     project: str = ""
@@ -77,14 +107,33 @@ class Record(Struct, frozen=True, omit_defaults=True):
     created_ms: int = 0
     lease_until_ms: int = 0
     units: dict[str, dict[str, int]] = {}
+    group: str = ""
+    data: dict[str, str] = {}
+    tag: str = ""
 
     @property
     def is_claim(self) -> bool:
         return self.state is not None
 
+    @property
+    def writeset(self) -> str:
+        """Id of the write set that tagged this record; empty if it is settled."""
+        return self.tag[1:]
+
+
+class Health(Struct, frozen=True, omit_defaults=True):
+    """What is remembered of a host beside its resources: why it has its status, and failed builds.
+
+    ``failures`` are builds that failed since the last good one, the last at ``failed_ms``.
+    """
+
+    reason: str = ""
+    failures: int = 0
+    failed_ms: int = 0
+
 
 class HostRow(Struct, frozen=True):
-    """A host as the store has it: the root provider with all its records at revision ``rev``.
+    """A row as the store has it: a tree of providers with all its records at revision ``rev``.
 
     ``rev`` only grows (it starts at the time in microseconds) and every write increments it.
     """
@@ -94,6 +143,8 @@ class HostRow(Struct, frozen=True):
     rev: int
     status: HostStatus
     records: tuple[Record, ...]
+    kind: RowKind = RowKind.HOST
+    health: Health = Health()
 
     @property
     def claims(self) -> tuple[Record, ...]:
@@ -103,43 +154,87 @@ class HostRow(Struct, frozen=True):
         return next((record for record in self.records if record.id == record_id), None)
 
 
+def slot(key: str, resource_class: str) -> str:
+    """Where the provider called ``key`` keeps ``resource_class``; the root's key is empty."""
+    return f"{key}/{resource_class}" if key else resource_class
+
+
+def class_of(slot_name: str) -> str:
+    """The resource class of a slot."""
+    return slot_name.rpartition("/")[2]
+
+
+def key_of(slot_name: str) -> str:
+    """The provider's key of a slot."""
+    return slot_name.rpartition("/")[0]
+
+
 def available(records: Iterable[Record]) -> dict[str, int]:
-    """Free amount of each class: the plain sum over inventory and claim records."""
+    """Free amount of each slot: the plain sum over settled records, less what is being decided."""
     free: dict[str, int] = {}
+    tagged: dict[tuple[str, str], list[int]] = {}
     for record in records:
         for name, amount in record.amounts.items():
-            free[name] = free.get(name, 0) + amount
+            if record.tag:
+                sums = tagged.setdefault((record.writeset, name), [0, 0])
+                sums[record.tag[0] == "-"] -= amount
+            else:
+                free[name] = free.get(name, 0) + amount
+    for (_, name), sums in tagged.items():
+        free[name] = free.get(name, 0) - max(sums)
     return free
 
 
 def inventories(records: Iterable[Record]) -> dict[str, Inventory]:
-    """All inventories of a host by class."""
+    """All inventories of a tree by slot."""
     return {name: inv for record in records for name, inv in record.inventories.items()}
 
 
 def units_taken(records: Iterable[Record]) -> dict[str, dict[str, int]]:
-    """Amount taken from each device: {class: {device: amount}}."""
+    """Amount taken from each device, by the same rule as ``available``: {slot: {device: amount}}."""
     taken: dict[str, dict[str, int]] = {}
+    tagged: dict[tuple[str, str, str], list[int]] = {}
     for record in records:
         for name, devices in record.units.items():
-            per_class = taken.setdefault(name, {})
+            per_slot = taken.setdefault(name, {})
             for device, amount in devices.items():
-                per_class[device] = per_class.get(device, 0) + amount
+                if record.tag:
+                    sums = tagged.setdefault((record.writeset, name, device), [0, 0])
+                    sums[record.tag[0] == "-"] += amount
+                else:
+                    per_slot[device] = per_slot.get(device, 0) + amount
+    for (_, name, device), sums in tagged.items():
+        taken[name][device] = taken[name].get(device, 0) + max(sums)
     return taken
 
 
-def traits(records: Iterable[Record]) -> frozenset[str]:
-    return frozenset(trait for record in records for trait in record.traits)
+def provider_traits(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
+    """Traits of each provider of the tree by its key."""
+    return {record.key: record.traits for record in records if not record.is_claim}
+
+
+def aggregates(records: Iterable[Record]) -> frozenset[str]:
+    """Aggregates of the root provider; those below it are in the same."""
+    return frozenset(a for r in records if not r.is_claim and not r.key for a in r.aggregates)
 
 
 def inventory_record(
-    provider: str, offered: dict[str, Inventory], provider_traits: tuple[str, ...] = ()
+    provider: str,
+    offered: dict[str, Inventory],
+    traits: tuple[str, ...] = (),
+    *,
+    key: str = "",
+    parent: str = "",
+    in_aggregates: tuple[str, ...] = (),
 ) -> Record:
-    """The record of what ``provider`` offers; its amounts are the capacities."""
+    """The record of what ``provider`` offers ({class: inventory}); its amounts are the capacities."""
     return Record(
         id=provider,
         provider=provider,
-        amounts={name: inventory.capacity for name, inventory in offered.items()},
-        inventories=offered,
-        traits=tuple(sorted(provider_traits)),
+        amounts={slot(key, name): inventory.capacity for name, inventory in offered.items()},
+        key=key,
+        parent=parent,
+        inventories={slot(key, name): inventory for name, inventory in offered.items()},
+        traits=tuple(sorted(traits)),
+        aggregates=tuple(sorted(in_aggregates)),
     )

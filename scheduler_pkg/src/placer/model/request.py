@@ -3,62 +3,176 @@
 from __future__ import annotations
 
 import enum
+from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from placer.errors import InvalidInput
 from placer.model import resource_classes
+from placer.model.fitting import Demand, Group
 from placer.model.records import MAX_INT
 
 #: Bounds on one request; part of the API's contract.
-CLASSES_MAX = 16
-TRAITS_MAX = 64
-ALTERNATES_MAX = 10
-NAME_CHARS_MAX = 200
+CLASSES_MAX: Final = 16
+GROUPS_MAX: Final = 16
+TRAITS_MAX: Final = 64
+ALTERNATES_MAX: Final = 10
+COUNT_MAX: Final = 64
+PLACES_MAX: Final = 64
+NAME_CHARS_MAX: Final = 200
+DEADLINE_MAX_S: Final = 3600.0
+PRIORITY_MAX: Final = 100
+#: Stage changes kept with a request, the first and the newest.
+CHANGES_MAX: Final = 32
 
 
 class Stage(enum.StrEnum):
-    """Where a request is. ``placed`` and later carry a claim; ``refused`` carries a reason."""
+    """Where a request is.
+
+    accepted -> placed -> built, or refused; a failed build leads back to accepted (an alternate is
+    tried) or to failed. cancelling leads to cancelled once everything it held is freed.
+    """
 
     ACCEPTED = "accepted"
     PLACED = "placed"
+    BUILT = "built"
     REFUSED = "refused"
+    FAILED = "failed"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Nobody works on it any more, unless a build fails or somebody cancels it."""
+        return self not in (Stage.ACCEPTED, Stage.CANCELLING)
+
+
+class Strategy(enum.StrEnum):
+    """Which of the hosts that fit is best: the emptiest or the fullest."""
+
+    SPREAD = "spread"
+    PACK = "pack"
+
+
+class GroupPolicy(enum.StrEnum):
+    """Whether named groups may share a provider; Placement's ``group_policy``."""
+
+    NONE = "none"
+    ISOLATE = "isolate"
+
+
+class GroupSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """A named group: all of it comes from one provider of the host's tree."""
+
+    resources: dict[str, int]
+    required_traits: tuple[str, ...] = ()
+    forbidden_traits: tuple[str, ...] = ()
+    any_traits: tuple[tuple[str, ...], ...] = ()
 
 
 class RequestSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """What the caller wants: amounts by resource class, and where they may come from.
 
-    Without ``region``, ``cell`` or ``host`` the cell of the API server is used. ``host`` is a
-    host's name and is looked up in ``cell`` (or in the API server's own cell).
+    ``resources`` and the traits beside it may be spread over a host's providers; each of ``groups``
+    comes from one. ``flavor`` and ``image`` name stored parts, which are merged in.
+    Without ``region``, ``cell``, ``cells`` or ``host`` the cell of the API server is used; ``cells``
+    are tried in their order, or used together by a ``server_group`` that spreads over them. ``host``
+    is a host's name in that cell. ``aggregates``: the host must be in one of them.
+    ``count`` instances are placed all or none, or with ``partial`` as many as there is room for.
+    ``deadline_s``: how long to go on trying (0: as long as one decision may take).
     """
 
-    resources: dict[str, int]
+    resources: dict[str, int] = {}
     name: str = ""
     project: str = "default"
     required_traits: tuple[str, ...] = ()
     forbidden_traits: tuple[str, ...] = ()
+    any_traits: tuple[tuple[str, ...], ...] = ()
+    groups: dict[str, GroupSpec] = {}
+    group_policy: GroupPolicy = GroupPolicy.NONE
+    flavor: str = ""
+    image: str = ""
+    network: str = ""
     region: str = ""
     cell: str = ""
+    cells: tuple[str, ...] = ()
     host: str = ""
+    aggregates: tuple[str, ...] = ()
+    avoid_regions: tuple[str, ...] = ()
+    avoid_cells: tuple[str, ...] = ()
+    avoid_hosts: tuple[str, ...] = ()
+    server_group: str = ""
+    count: int = 1
+    partial: bool = False
+    strategy: Strategy | None = None
+    weights: dict[str, float] = {}
     alternates: int = 0
+    deadline_s: float = 0.0
+    priority: int = 0
+
+    @property
+    def demand(self) -> Demand:
+        """What one instance needs of its host. An address is one more resource of the tree."""
+        unnamed = dict(self.resources)
+        groups: dict[str, Group] = {}
+        if unnamed or self.required_traits or self.forbidden_traits or self.any_traits:
+            groups[""] = Group(
+                unnamed, self.required_traits, self.forbidden_traits, self.any_traits
+            )
+        for name, group in self.groups.items():
+            groups[name] = Group(
+                group.resources, group.required_traits, group.forbidden_traits, group.any_traits
+            )
+        if self.network:
+            groups[f"network:{self.network}"] = Group(
+                {resource_classes.ADDRESS: 1}, required=(network_trait(self.network),)
+            )
+        return Demand(groups, isolate=self.group_policy is GroupPolicy.ISOLATE)
 
 
-class Choice(Struct, frozen=True, omit_defaults=True):
-    """A host that was chosen; ``claim`` is empty for an alternate, which is not claimed."""
+def network_trait(network: str) -> str:
+    """The trait of a provider that holds addresses of ``network``."""
+    return "CUSTOM_NETWORK_" + network.upper().replace("-", "_")
+
+
+class Placement(Struct, frozen=True, omit_defaults=True):
+    """One instance's place: its host and the claim that holds it there.
+
+    ``units`` says which devices it was given ({slot: {device: amount}}), an address among them.
+    """
 
     cell: str
     host: str
     host_name: str
-    claim: str = ""
+    claim: str
+    instance: str
+    units: dict[str, dict[str, int]] = {}
+    built: bool = False
+
+
+class Alternate(Struct, frozen=True, omit_defaults=True):
+    """A further host of the same cell; it is not claimed."""
+
+    cell: str
+    host: str
+    host_name: str
 
 
 class Reason(Struct, frozen=True, omit_defaults=True):
-    """Why a request was refused. ``rejected`` counts hosts by the reason that removed them."""
+    """Why a request was refused or failed.
+
+    ``rejected`` counts hosts by the reason that removed them, ``cells`` those left by cell;
+    ``nearest`` says which host came closest and what it lacks, ``remedy`` what to change.
+    """
 
     code: str
     message: str
     rejected: dict[str, int] = {}
     hosts_seen: int = 0
+    cells: dict[str, int] = {}
+    nearest: str = ""
+    remedy: str = ""
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):
@@ -68,8 +182,19 @@ class Timings(Struct, frozen=True, omit_defaults=True):
     claim_ms: float = 0.0
 
 
+class Change(Struct, frozen=True, omit_defaults=True):
+    """A stage that a request entered, when, and why."""
+
+    stage: Stage
+    at_ms: int
+    why: str = ""
+
+
 class Request(Struct, frozen=True, omit_defaults=True):
-    """A request as stored. ``rev`` is its write timestamp in microseconds and only grows."""
+    """A request as stored. Every change is an LWT on its row ``IF rev = ?``; ``rev`` only grows.
+
+    ``owner`` is the scheduler process that works on it. ``tried`` are hosts whose build failed.
+    """
 
     id: str
     rev: int
@@ -78,54 +203,146 @@ class Request(Struct, frozen=True, omit_defaults=True):
     stage: Stage
     created_ms: int
     updated_ms: int
-    instance: str = ""
-    choice: Choice | None = None
-    alternates: tuple[Choice, ...] = ()
+    owner: str = ""
+    deadline_ms: int = 0
+    placements: tuple[Placement, ...] = ()
+    alternates: tuple[Alternate, ...] = ()
+    tried: tuple[str, ...] = ()
     reason: Reason | None = None
+    changes: tuple[Change, ...] = ()
     attempts: int = 0
     conflicts: int = 0
     timings: Timings = Timings()
+    trace: str = ""
+
+    def to(self, stage: Stage, now_ms: int, why: str = "", **changed: object) -> Request:
+        """This request in ``stage`` at the next revision."""
+        change = Change(stage, now_ms, why)
+        kept = (*self.changes[:1], *self.changes[1:][-(CHANGES_MAX - 2) :])
+        return msgspec.structs.replace(
+            self,
+            stage=stage,
+            rev=self.rev + 1,
+            updated_ms=now_ms,
+            changes=(*kept, change),
+            **changed,
+        )
 
 
 def check_spec(spec: RequestSpec) -> RequestSpec:
-    """``spec`` itself if it can be asked for at all; raises InvalidInput naming what is wrong."""
-    if not 1 <= len(spec.resources) <= CLASSES_MAX:
-        raise InvalidInput(
-            f"A request names {len(spec.resources)} resource classes.",
-            remedy=f"Name between 1 and {CLASSES_MAX}.",
-            field="resources",
-        )
-    for name, amount in spec.resources.items():
-        resource_classes.get(name)
-        if not 1 <= amount <= MAX_INT:
-            raise InvalidInput(
-                f"The amount of {name} is {amount}.",
-                remedy=f"Ask for a whole number from 1 to {MAX_INT}.",
-                field=f"resources.{name}",
-            )
-    both = set(spec.required_traits) & set(spec.forbidden_traits)
-    if both:
-        raise InvalidInput(
-            f"Trait {min(both)} is required and forbidden at once.",
-            remedy="Leave it in one of the two lists.",
-            field="forbidden_traits",
-        )
-    if len(spec.required_traits) + len(spec.forbidden_traits) > TRAITS_MAX:
-        raise InvalidInput(
-            "The request names too many traits.",
-            remedy=f"Name at most {TRAITS_MAX}.",
-            field="required_traits",
-        )
-    if not 0 <= spec.alternates <= ALTERNATES_MAX:
-        raise InvalidInput(
-            f"{spec.alternates} alternates are asked for.",
-            remedy=f"Ask for 0 to {ALTERNATES_MAX}.",
-            field="alternates",
-        )
+    """``spec`` itself if it can be asked for at all; raises InvalidInput naming what is wrong.
+
+    To be called once flavor and image are merged in.
+    """
+    groups = {"": spec.resources} | {name: g.resources for name, g in spec.groups.items()}
+    _amounts(groups)
+    _traits(spec)
+    _numbers(spec)
+    _places(spec)
     if len(spec.name) > NAME_CHARS_MAX or not 1 <= len(spec.project) <= NAME_CHARS_MAX:
-        raise InvalidInput(
+        raise _wrong(
             "The name or the project is too long, or the project is empty.",
-            remedy=f"Use at most {NAME_CHARS_MAX} characters.",
-            field="name",
+            f"Use at most {NAME_CHARS_MAX} characters.",
+            "name",
         )
     return spec
+
+
+def _wrong(message: str, remedy: str, field: str) -> InvalidInput:
+    return InvalidInput(message, remedy=remedy, field=field)
+
+
+def _amounts(groups: dict[str, dict[str, int]]) -> None:
+    if len(groups) - 1 > GROUPS_MAX:
+        raise _wrong(
+            f"The request has {len(groups) - 1} groups.", f"Use at most {GROUPS_MAX}.", "groups"
+        )
+    named = [name for resources in groups.values() for name in resources]
+    if not 1 <= len(named) <= CLASSES_MAX:
+        raise _wrong(
+            f"A request names {len(named)} resource classes.",
+            f"Name between 1 and {CLASSES_MAX}.",
+            "resources",
+        )
+    for group, resources in groups.items():
+        field = f"groups.{group}.resources" if group else "resources"
+        if group and not resources:
+            raise _wrong(f"Group {group!r} asks for nothing.", "Leave it out.", field)
+        if "/" in group or ":" in group or len(group) > NAME_CHARS_MAX:
+            raise _wrong(f"{group!r} cannot be a group's name.", "Use letters and digits.", field)
+        for name, amount in resources.items():
+            resource_classes.get(name)
+            if not 1 <= amount <= MAX_INT:
+                raise _wrong(
+                    f"The amount of {name} is {amount}.",
+                    f"Ask for a whole number from 1 to {MAX_INT}.",
+                    f"{field}.{name}",
+                )
+
+
+def _traits(spec: RequestSpec) -> None:
+    total = 0
+    parts: dict[str, RequestSpec | GroupSpec] = {"": spec, **spec.groups}
+    for name, part in parts.items():
+        prefix = f"groups.{name}." if name else ""
+        both = set(part.required_traits) & set(part.forbidden_traits)
+        if both:
+            raise _wrong(
+                f"Trait {min(both)} is required and forbidden at once.",
+                "Leave it in one of the two lists.",
+                f"{prefix}forbidden_traits",
+            )
+        for choice in part.any_traits:
+            if not choice or set(choice) <= set(part.forbidden_traits):
+                raise _wrong(
+                    "A list in any_traits is empty or forbidden as a whole.",
+                    "Name at least one trait that is allowed.",
+                    f"{prefix}any_traits",
+                )
+        total += len(part.required_traits) + len(part.forbidden_traits)
+        total += sum(len(choice) for choice in part.any_traits)
+    if total > TRAITS_MAX:
+        raise _wrong(
+            "The request names too many traits.", f"Name at most {TRAITS_MAX}.", "required_traits"
+        )
+
+
+def _numbers(spec: RequestSpec) -> None:
+    bounds: list[tuple[str, float, float, float]] = [
+        ("alternates", spec.alternates, 0, ALTERNATES_MAX),
+        ("count", spec.count, 1, COUNT_MAX),
+        ("deadline_s", spec.deadline_s, 0, DEADLINE_MAX_S),
+        ("priority", spec.priority, 0, PRIORITY_MAX),
+    ]
+    for field, value, low, high in bounds:
+        if not low <= value <= high:
+            raise _wrong(f"{field} is {value:g}.", f"Use {low:g} to {high:g}.", field)
+    for name, weight in spec.weights.items():
+        if not -1000 <= weight <= 1000:
+            raise _wrong(
+                f"The weight of {name} is {weight:g}.", "Use -1000 to 1000.", f"weights.{name}"
+            )
+
+
+def _places(spec: RequestSpec) -> None:
+    for field in ("cells", "aggregates", "avoid_regions", "avoid_cells", "avoid_hosts"):
+        if len(getattr(spec, field)) > PLACES_MAX:
+            raise _wrong(f"{field} is too long.", f"Name at most {PLACES_MAX}.", field)
+    if spec.cell and spec.cells and spec.cell not in spec.cells:
+        raise _wrong(f"Cell {spec.cell} is not among cells.", "Name one of the two.", "cells")
+    for field, inside, outside in (
+        ("avoid_cells", {spec.cell, *spec.cells}, spec.avoid_cells),
+        ("avoid_regions", {spec.region}, spec.avoid_regions),
+        ("avoid_hosts", {spec.host}, spec.avoid_hosts),
+    ):
+        wanted = {name for name in inside if name}
+        if wanted and wanted <= set(outside):
+            raise _wrong(
+                f"{min(wanted)} is asked for and to be avoided at once.",
+                "Leave it in one of the two.",
+                field,
+            )
+    if spec.host and spec.count > 1 and spec.server_group:
+        raise _wrong(
+            "count, host and server_group contradict each other.", "Leave one out.", "count"
+        )

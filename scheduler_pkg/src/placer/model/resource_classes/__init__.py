@@ -1,7 +1,12 @@
-"""The table of resource classes: standard names are Placement's (os-resource-classes)."""
+"""The table of resource classes: standard names are Placement's (os-resource-classes).
+
+Further classes come from packages that name them under the entry point ``placer.resource_classes``.
+"""
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Final
 
 import os_resource_classes
@@ -13,27 +18,39 @@ from placer.model.resource_classes.divisible import Divisible
 
 GPU_MILLI: Final = "CUSTOM_GPU_MILLI"
 BAREMETAL: Final = "CUSTOM_BAREMETAL"
+#: An address of a network: whole units with an identity, handed out by the claim.
+ADDRESS: Final = "IPV4_ADDRESS"
+ENTRY_POINTS: Final = "placer.resource_classes"
 
-_CLASSES: Final[dict[str, ResourceClass]] = {
+_BUILT_IN: Final[dict[str, ResourceClass]] = {
     **{name: Divisible() for name in os_resource_classes.STANDARDS},
+    ADDRESS: Devices(unit_capacity=1),
     GPU_MILLI: Devices(unit_capacity=1000),
     BAREMETAL: Devices(unit_capacity=1),
 }
 
 
+@cache
+def _table() -> dict[str, ResourceClass]:
+    """Built-in classes and those of installed packages; a built-in one cannot be replaced."""
+    found = {entry.name: entry.load()() for entry in entry_points(group=ENTRY_POINTS)}
+    return {**found, **_BUILT_IN}
+
+
 def names() -> list[str]:
     """All known classes, standard ones first."""
-    return list(_CLASSES)
+    table = _table()
+    return [*_BUILT_IN, *sorted(set(table) - set(_BUILT_IN))]
 
 
 def get(name: str) -> ResourceClass:
-    """The class called ``name``; raises UnknownResourceClass."""
-    try:
-        return _CLASSES[name]
-    except KeyError:
+    """The class called ``name``, which may be a slot's name; raises UnknownResourceClass."""
+    known = _table().get(name.rpartition("/")[2])
+    if known is None:
         raise UnknownResourceClass(
             f"Unknown resource class {name!r}.",
             remedy="Use a standard class such as VCPU, MEMORY_MB or DISK_GB, or one of "
-            f"{GPU_MILLI}, {BAREMETAL}.",
+            f"{', '.join(sorted(set(_table()) - set(os_resource_classes.STANDARDS)))}.",
             resource_class=name,
-        ) from None
+        )
+    return known

@@ -8,7 +8,11 @@ from placer.model.records import Inventory
 
 
 class ResourceClass(Protocol):
-    """A kind of resource. A new kind is one module and a row in the table; no schema change."""
+    """A kind of resource. A new kind is one module and an entry point; no schema change.
+
+    ``fields`` of an inventory and the device names of a claim's ``units`` are the class's own: only
+    it reads and checks them.
+    """
 
     def check_inventory(self, inventory: Inventory) -> str | None:
         """Why ``inventory`` is not a valid offer of this class, or None."""
@@ -25,4 +29,11 @@ class ResourceClass(Protocol):
         """Which devices give how much: {device: amount}; empty for a divisible class.
 
         Call it only after ``rejects`` returned None for the same arguments.
+        """
+
+    def largest(self, inventory: Inventory, free: int, taken: dict[str, int]) -> int:
+        """The largest amount that one claim could take now; 0 if none.
+
+        What the hints of a bucket keep of this class, so that a decision reads only buckets in which
+        it may fit. May be too large, never too small.
         """

@@ -40,6 +40,11 @@ class Devices:
     def take(self, amount: int, inventory: Inventory, taken: dict[str, int]) -> dict[str, int]:
         return self._choose(amount, inventory, taken)
 
+    def largest(self, inventory: Inventory, free: int, taken: dict[str, int]) -> int:
+        room = [self.unit_capacity - taken.get(unit, 0) for unit in inventory.units]
+        whole = sum(self.unit_capacity for left in room if left == self.unit_capacity)
+        return min(max(whole, *room, 0), inventory.max_unit) if room else 0
+
     def _choose(self, amount: int, inventory: Inventory, taken: dict[str, int]) -> dict[str, int]:
         """The devices to take from, or {} when they do not suffice.
 

@@ -29,3 +29,6 @@ class Divisible:
 
     def take(self, amount: int, inventory: Inventory, taken: dict[str, int]) -> dict[str, int]:
         return {}
+
+    def largest(self, inventory: Inventory, free: int, taken: dict[str, int]) -> int:
+        return max(0, min(free, inventory.max_unit))
