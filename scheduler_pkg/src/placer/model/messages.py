@@ -21,12 +21,30 @@ RETRY = "retry"
 PROTOCOL = 1
 
 
+class ProviderReport(Struct, frozen=True, omit_defaults=True):
+    """A provider inside a host: a NUMA node, a network card, a group of its functions.
+
+    ``key`` is its name in the host's tree, ``parent`` the key of the provider it sits in (empty: the
+    host itself).
+    """
+
+    key: str
+    inventories: dict[str, Inventory]
+    parent: str = ""
+    traits: tuple[str, ...] = ()
+
+
 class HostReport(Struct, frozen=True, omit_defaults=True):
-    """What a host has, as its agent sees it."""
+    """What a host has, as its agent sees it: its own inventories, and those of what is inside it.
+
+    ``aggregates`` are the groups of hosts that it belongs to: an availability zone, a storage net.
+    """
 
     name: str
     inventories: dict[str, Inventory]
     traits: tuple[str, ...] = ()
+    children: tuple[ProviderReport, ...] = ()
+    aggregates: tuple[str, ...] = ()
 
 
 class Hello(Struct, frozen=True, tag="hello"):

@@ -27,6 +27,9 @@ from msgspec import Struct
 #: Largest integer of Placement's API (a signed 32 bit number); amounts are 1..MAX_INT.
 MAX_INT = 2_147_483_647
 
+#: Keys of providers that the scheduler keeps on a host and no agent reports: slices of address pools.
+SLICE_PREFIX = "net-"
+
 
 class ClaimState(enum.StrEnum):
     """Life of a claim: claimed (leased) -> building (adopted) -> built -> deleting -> gone."""
@@ -114,6 +117,11 @@ class Record(Struct, frozen=True, omit_defaults=True):
     @property
     def is_claim(self) -> bool:
         return self.state is not None
+
+    @property
+    def is_slice(self) -> bool:
+        """Whether this is the host's slice of an address pool; an agent's report leaves it alone."""
+        return not self.is_claim and self.key.startswith(SLICE_PREFIX)
 
     @property
     def writeset(self) -> str:

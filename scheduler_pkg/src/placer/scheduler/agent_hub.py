@@ -34,8 +34,8 @@ from placer.claims.operations import (
     SetStatus,
     lapsed,
 )
-from placer.errors import Conflict, PlacerError, UnknownResourceClass
-from placer.model import resource_classes
+from placer.errors import Conflict, PlacerError
+from placer.model import reports
 from placer.model.ids import host_uuid
 from placer.model.messages import (
     PROTOCOL,
@@ -54,7 +54,7 @@ from placer.model.messages import (
     ToAgent,
     Welcome,
 )
-from placer.model.records import MAX_INT, ClaimState, HostRow, HostStatus, Inventory, Record
+from placer.model.records import ClaimState, HostRow, HostStatus, Record
 
 log = structlog.get_logger(__name__)
 
@@ -372,7 +372,7 @@ class AgentHub:
             return False
 
     def _register(self, connection: _Connection, report: HostReport) -> None:
-        problem = _problem(report)
+        problem = reports.problem(report)
         if problem:
             raise _Refuse(f"Host {report.name!r}: {problem}.")
         host = host_uuid(self._cell, report.name)
@@ -398,6 +398,8 @@ class AgentHub:
             name=report.name,
             inventories=report.inventories,
             traits=report.traits,
+            children=report.children,
+            aggregates=report.aggregates,
         )
         return await self._write(host, operation)
 
@@ -502,31 +504,6 @@ def _order(host: str, record: Record) -> ClaimOrder:
         state=record.state,
         amounts={name: -amount for name, amount in record.amounts.items()},
         units=record.units,
-    )
-
-
-def _problem(report: HostReport) -> str:
-    """What is wrong with a host's report; empty if nothing is."""
-    if not report.name:
-        return "it has no name"
-    for name, inventory in report.inventories.items():
-        try:
-            resource_classes.get(name)
-        except UnknownResourceClass as error:
-            return str(error)
-        if not _sane(inventory):
-            return f"its inventory of {name} makes no sense: {inventory}"
-    return ""
-
-
-def _sane(inventory: Inventory) -> bool:
-    return (
-        0 < inventory.total <= MAX_INT
-        and 0 <= inventory.reserved <= inventory.total
-        and inventory.allocation_ratio > 0
-        and inventory.min_unit >= 1
-        and inventory.max_unit >= 1
-        and inventory.step_size >= 1
     )
 
 

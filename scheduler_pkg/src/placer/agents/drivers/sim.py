@@ -3,7 +3,9 @@
 One process plays thousands of hosts. Like a hypervisor, what it runs outlives the agent: each
 instance is a line appended to a file by one unbuffered write, so ``kill -9`` loses none (a power cut
 may, like that of a real host). How long a build takes and whether it fails depends on the seed and
-the claim alone, so a run can be repeated whatever the order of its claims.
+the claim alone, so a run can be repeated whatever the order of its claims. A host of the file may
+have providers inside, such as NUMA nodes and network cards whose functions lead to one physical
+network each (a trait says which).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import msgspec
 
 from placer.agents.drivers.base import BuildFailed
 from placer.errors import InvalidInput
+from placer.model import reports
 from placer.model.messages import ClaimOrder, HostReport
 from placer.settings import Agent
 
@@ -86,6 +89,9 @@ def read_hosts(path: Path) -> list[HostReport]:
         ) from error
     if len({host.name for host in hosts}) != len(hosts):
         raise InvalidInput(f"The simulated hosts {path} name a host twice.")
+    for host in hosts:
+        if wrong := reports.problem(host):
+            raise InvalidInput(f"The simulated hosts {path} are wrong: {host.name!r}: {wrong}.")
     return hosts
 
 
