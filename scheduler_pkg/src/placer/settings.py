@@ -40,13 +40,15 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``claim_lease_s``: how long a claim waits for its agent; raise it when agents are often away
     longer than this. It must outlive ``claim_deadline_s``, or a claim could lapse while its own
-    claimer still tries.
+    claimer still tries. ``work_shards`` partitions share the work rows of a cell: raise it above a
+    thousand requests a second; it cannot be changed while requests are open.
     """
 
     deployment: str
     cells: tuple[Cell, ...]
     claim_lease_s: float = 120.0
     claim_deadline_s: float = 10.0
+    work_shards: int = 2
 
     def cell(self, name: str) -> Cell:
         """The cell called ``name``; raises UnknownCell."""

@@ -15,9 +15,35 @@ from placer.model.host_view import HostView
 from placer.model.instance import Instance
 from placer.model.records import HostRow
 from placer.model.request import Request
+from placer.model.work import Work
 
 
-class CellStore(Protocol):
+class RequestStore(Protocol):
+    """The log of the requests whose home is one cell, and its work rows."""
+
+    async def add_request(self, request: Request, work: Work) -> None:
+        """Write a new request and its work row, at once. Safe to repeat, whatever became of it."""
+
+    async def add_request_once(self, request: Request) -> bool:
+        """Write a new request by LWT if its id is new; False: there is one."""
+
+    async def change_request(self, request: Request, *, if_rev: int) -> bool:
+        """Replace the stored request by LWT if its revision is ``if_rev``."""
+
+    async def get_request(self, request_id: str, *, serial: bool = False) -> Request | None:
+        """The stored request. ``serial`` sees, and settles, every change in flight."""
+
+    async def add_work(self, work: Work) -> None:
+        """Plain write; safe to repeat."""
+
+    async def drop_work(self, work: Work) -> None:
+        """Plain delete; safe to repeat."""
+
+    async def read_work(self, shard: int, slot: int) -> list[Work]:
+        """Work rows of one partition; of very many only some, until these are dropped."""
+
+
+class CellStore(RequestStore, Protocol):
     """One cell's keyspace, reached through coordinators of that cell's own datacenter."""
 
     @property
@@ -43,11 +69,6 @@ class CellStore(Protocol):
 
     async def write_view(self, view: HostView) -> None:
         """Plain write with the view's revision as its timestamp: the newest revision stays."""
-
-    async def put_request(self, request: Request) -> None:
-        """Plain write with ``request.rev`` as its timestamp."""
-
-    async def get_request(self, request_id: str) -> Request | None: ...
 
 
 class CellStores(Protocol):

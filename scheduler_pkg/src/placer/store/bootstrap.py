@@ -45,18 +45,21 @@ _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     "placer_api": {
         "cell.host_view": ("SELECT",),
         "cell.request": ("SELECT", "MODIFY"),
+        "cell.work": ("SELECT", "MODIFY"),
         "global": ("SELECT",),
     },
     "placer_scheduler": {
         "cell.host": ("SELECT", "MODIFY"),
         "cell.host_view": ("SELECT", "MODIFY"),
         "cell.request": ("SELECT", "MODIFY"),
+        "cell.work": ("SELECT", "MODIFY"),
         "global": ("SELECT", "MODIFY"),
     },
     "placer_check": {
         "cell.host": ("SELECT",),
         "cell.host_view": ("SELECT",),
         "cell.request": ("SELECT",),
+        "cell.work": ("SELECT",),
         "global": ("SELECT",),
     },
 }

@@ -49,9 +49,9 @@ from placer.model import ids
 from placer.model.host_view import HostView
 from placer.model.instance import Instance
 from placer.model.records import HostRow, HostStatus, Record
-from placer.model.request import Request
 from placer.store import statements
 from placer.store.base import InstancePage
+from placer.store.requests import CassandraRequests
 from placer.store.statements import Statement
 
 GLOBAL_KEYSPACE: Final = "placer_global"
@@ -65,7 +65,6 @@ _TRIES_MAX: Final = 3
 _encode = msgspec.json.Encoder().encode
 _decode_records = msgspec.json.Decoder(tuple[Record, ...]).decode
 _decode_view = msgspec.json.Decoder(HostView).decode
-_decode_request = msgspec.json.Decoder(Request).decode
 _decode_instance = msgspec.json.Decoder(Instance).decode
 
 
@@ -274,11 +273,12 @@ def _row(values: tuple[Any, ...]) -> HostRow:
     )
 
 
-class CassandraCellStore:
+class CassandraCellStore(CassandraRequests):
     """``CellStore`` on one cell's keyspace."""
 
-    def __init__(self, session: CassandraSession) -> None:
-        self._session = session
+    def __init__(self, session: CassandraSession, work_shards: int) -> None:
+        self._session: CassandraSession = session
+        self._work_shards = work_shards
         self._cell = session.cell
 
     @property
@@ -325,19 +325,6 @@ class CassandraCellStore:
             _encode(view).decode(),
             view.rev,
         )
-
-    async def put_request(self, request: Request) -> None:
-        await self._session.execute(
-            statements.PUT_REQUEST,
-            request.id,
-            request.rev,
-            _encode(request).decode(),
-            request.rev,
-        )
-
-    async def get_request(self, request_id: str) -> Request | None:
-        rows = await self._session.execute(statements.GET_REQUEST, request_id)
-        return _decode_request(rows[0][0]) if rows else None
 
 
 def _applied(rows: list[tuple[Any, ...]]) -> bool:
@@ -415,7 +402,7 @@ class Stores:
                 self._sessions[name] = await connect(
                     cell, self._store, keyspaces=[_cell_statements(cell)]
                 )
-        return CassandraCellStore(self._sessions[name])
+        return CassandraCellStore(self._sessions[name], self._settings.cluster.work_shards)
 
     async def close(self) -> None:
         for session in self._sessions.values():

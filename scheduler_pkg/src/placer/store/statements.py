@@ -4,6 +4,7 @@ Consistency, by kind of table (reference: Cassandra's documentation on lightweig
 - ``host`` rows: Paxos among the replicas of the cell's own datacenter (LOCAL_SERIAL). The commit is
   QUORUM, not LOCAL_QUORUM: the keyspace lives in one datacenter, so both mean its quorum, but
   QUORUM also waits correctly when the coordinator is elsewhere.
+- requests: made plainly, changed by LWT as host rows are; work rows are plain.
 - views: may be stale, so one replica answers.
 - everything else: LOCAL_QUORUM, that is read-your-writes within a datacenter.
 """
@@ -85,16 +86,62 @@ WRITE_VIEW: Final = Statement(
     idempotent=True,
 )
 
-PUT_REQUEST: Final = Statement(
-    name="put_request",
-    cql="INSERT INTO {keyspace}.request (id, rev, body) VALUES (?, ?, ?) USING TIMESTAMP ?",
-    consistency=Cl.LOCAL_QUORUM,
+#: Nobody knows the id yet, so there is no race; the fixed timestamp lies below that of every LWT, so
+#: that sending it again buries nothing.
+ADD_REQUEST: Final = Statement(
+    name="add_request",
+    cql="INSERT INTO {keyspace}.request (id, rev, body) VALUES (?, ?, ?) USING TIMESTAMP 1",
+    consistency=Cl.QUORUM,
     idempotent=True,
+)
+
+ADD_REQUEST_ONCE: Final = Statement(
+    name="add_request_once",
+    cql="INSERT INTO {keyspace}.request (id, rev, body) VALUES (?, ?, ?) IF NOT EXISTS",
+    consistency=Cl.QUORUM,
+    serial_consistency=Cl.LOCAL_SERIAL,
+    idempotent=False,
+)
+
+CHANGE_REQUEST: Final = Statement(
+    name="change_request",
+    cql="UPDATE {keyspace}.request SET rev = ?, body = ? WHERE id = ? IF rev = ?",
+    consistency=Cl.QUORUM,
+    serial_consistency=Cl.LOCAL_SERIAL,
+    idempotent=False,
 )
 
 GET_REQUEST: Final = Statement(
     name="get_request",
     cql="SELECT body FROM {keyspace}.request WHERE id = ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+GET_REQUEST_SERIAL: Final = Statement(
+    name="get_request_serial",
+    cql="SELECT body FROM {keyspace}.request WHERE id = ?",
+    consistency=Cl.LOCAL_SERIAL,
+    idempotent=True,
+)
+
+ADD_WORK: Final = Statement(
+    name="add_work",
+    cql="INSERT INTO {keyspace}.work (shard, slot, id, rev, at_ms) VALUES (?, ?, ?, ?, ?)",
+    consistency=Cl.QUORUM,
+    idempotent=True,
+)
+
+DROP_WORK: Final = Statement(
+    name="drop_work",
+    cql="DELETE FROM {keyspace}.work WHERE shard = ? AND slot = ? AND id = ? AND rev = ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+READ_WORK: Final = Statement(
+    name="read_work",
+    cql="SELECT id, rev, at_ms FROM {keyspace}.work WHERE shard = ? AND slot = ? LIMIT ?",
     consistency=Cl.LOCAL_QUORUM,
     idempotent=True,
 )
@@ -144,8 +191,14 @@ CELL_STATEMENTS: Final = (
     UPDATE_HOST,
     READ_VIEWS,
     WRITE_VIEW,
-    PUT_REQUEST,
+    ADD_REQUEST,
+    ADD_REQUEST_ONCE,
+    CHANGE_REQUEST,
     GET_REQUEST,
+    GET_REQUEST_SERIAL,
+    ADD_WORK,
+    DROP_WORK,
+    READ_WORK,
 )
 
 GLOBAL_STATEMENTS: Final = (
