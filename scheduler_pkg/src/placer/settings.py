@@ -94,6 +94,9 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     ``sample_buckets`` partitions of ``host_view`` are read for a decision, in parallel; when nothing
     fits, more, up to ``buckets_max``. One of the ``pick_from`` best is picked at random: raise it
     when many schedulers collide. ``attempts_max`` bounds the tries of one request.
+    ``network_slice``: free addresses of a network that a host in use keeps, so that most claims find
+    one; lower it where addresses are scarce. When a network has none left, up to
+    ``network_donors_max`` hosts are asked for unused ones.
     """
 
     listen: str = "0.0.0.0"
@@ -110,6 +113,8 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     agent_grace_s: float = 5.0
     background_writes_max: int = 1024
     view_writers: int = 16
+    network_slice: int = 8
+    network_donors_max: int = 8
 
 
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
@@ -214,6 +219,14 @@ def check(settings: Settings) -> None:
         (
             any(not 1 <= cell.host_buckets <= 4096 for cell in cluster.cells),
             "host_buckets must be 1 to 4096",
+        ),
+        (
+            not 1 <= settings.scheduler.network_slice <= 256,
+            "scheduler.network_slice must be 1 to 256",
+        ),
+        (
+            not 0 <= settings.scheduler.network_donors_max <= 256,
+            "scheduler.network_donors_max must be 0 to 256",
         ),
         (
             settings.scheduler.sample_buckets > settings.scheduler.buckets_max,
