@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from placer.model import records, resource_classes
@@ -82,9 +83,73 @@ def tree_of(row: Iterable[Record]) -> Tree:
 
 
 def arrange(demand: Demand, tree: Tree) -> Arrangement | str:
-    """How ``demand`` is met by ``tree``, or why it is not (``CLASS:reason``, ``trait_...:NAME``)."""
+    """How ``demand`` is met by ``tree``, or why it is not (``CLASS:reason``, ``trait_...:NAME``).
+
+    Complete for divisible classes and whole devices: if there is a way it is found, within
+    ``_TRIALS_MAX``. Slices of devices go to the fullest device that has room, largest group first;
+    a way that only another packing of the slices would give is not looked for.
+    """
+    groups = demand.groups
+    if len(groups) == 1 and (group := groups.get("")) is not None:
+        return _spread(group, tree)
     search = _Search(demand, tree)
-    return search.arrangement() or search.reason
+    return search.arrangement() or search.reason or "no_provider"
+
+
+def lacking(demand: Demand, tree: Tree) -> dict[str, int]:
+    """Amounts of the unnamed group's classes that no provider of ``tree`` offers at all.
+
+    They may come from a sharing pool; those of a named group never do.
+    """
+    group = demand.groups.get("")
+    if group is None:
+        return {}
+    offered = {records.class_of(place) for place in tree.offered}
+    return {name: amount for name, amount in group.resources.items() if name not in offered}
+
+
+def without(demand: Demand, names: Iterable[str]) -> Demand:
+    """``demand`` less the classes ``names`` of its unnamed group."""
+    left_out = set(names)
+    if not left_out or "" not in demand.groups:
+        return demand
+    group = demand.groups[""]
+    kept = {name: n for name, n in group.resources.items() if name not in left_out}
+    groups = {**demand.groups, "": msgspec.structs.replace(group, resources=kept)}
+    return Demand(groups, demand.isolate)
+
+
+def _spread(group: Group, tree: Tree) -> Arrangement | str:
+    """The unnamed group: each class from the first provider that has it, traits from anywhere.
+
+    Classes do not compete with each other, so that taking the first that fits misses no way.
+    """
+    amounts: dict[str, int] = {}
+    units: dict[str, dict[str, int]] = {}
+    for name, amount in group.resources.items():
+        kind = resource_classes.get(name)
+        reason = "not_offered"
+        for key in tree.providers:
+            place = f"{key}/{name}" if key else name
+            inventory = tree.offered.get(place)
+            if inventory is None:
+                continue
+            taken = tree.taken.get(place, {})
+            refused = kind.rejects(amount, inventory, tree.free.get(place, 0), taken)
+            if refused is None:
+                amounts[place] = amount
+                if devices := kind.take(amount, inventory, taken):
+                    units[place] = devices
+                break
+            reason = refused
+        else:
+            return f"{name}:{reason}"
+    if group.required or group.forbidden or group.any_of:
+        held = {trait for traits in tree.providers.values() for trait in traits}
+        held.update(trait for inv in tree.offered.values() for trait in inv.traits)
+        if refused := trait_reason(group, held):
+            return refused
+    return Arrangement(amounts, units, {})
 
 
 class _Search:
@@ -101,7 +166,11 @@ class _Search:
         self.reason = ""
 
     def arrangement(self) -> Arrangement | None:
-        named = [name for name in self._demand.groups if name]
+        groups = self._demand.groups
+        named = sorted(
+            (name for name in groups if name),
+            key=lambda name: -max(groups[name].resources.values(), default=0),
+        )
         if not self._place(named):
             return None
         amounts: dict[str, int] = {}
@@ -153,20 +222,13 @@ class _Search:
     def _place_unnamed(self, group: Group | None) -> bool:
         if group is None:
             return True
-        depth = len(self._given)
-        for name, amount in group.resources.items():
-            keys = [k for k in self._tree.providers if records.slot(k, name) in self._tree.offered]
-            if not keys:
-                self._because(f"{name}:not_offered", weak=True)
-            if not any(self._take(name, amount, key) for key in keys):
-                self._give_back(depth)
-                return False
-        held = {trait for traits in self._tree.providers.values() for trait in traits}
-        held.update(trait for inv in self._tree.offered.values() for trait in inv.traits)
-        if reason := trait_reason(group, held):
-            self._because(reason)
-            self._give_back(depth)
+        tree = Tree(self._tree.offered, self._free, self._taken, self._tree.providers)
+        found = _spread(group, tree)
+        if isinstance(found, str):
+            self._because(found, weak=found.endswith(":not_offered"))
             return False
+        for place, amount in found.amounts.items():
+            self._given.append((place, amount, found.units.get(place, {})))
         return True
 
     def _take_all(self, group: Group, key: str) -> bool:

@@ -7,6 +7,8 @@ and is never trusted for a claim.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from msgspec import Struct
 
 from placer.model import fitting, records
@@ -15,7 +17,7 @@ from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Row
 _BUILDING = (ClaimState.CLAIMED, ClaimState.BUILDING)
 
 
-class HostView(Struct, frozen=True, omit_defaults=True):
+class HostView(Struct, frozen=True, omit_defaults=True, dict=True):
     """Summary of a host at revision ``rev``; ``offered``, ``free`` and ``taken`` are by slot.
 
     ``taken`` is what each device has given; ``providers`` the traits of each provider by its key;
@@ -43,11 +45,12 @@ class HostView(Struct, frozen=True, omit_defaults=True):
     failed_ms: int = 0
     lease_until_ms: int = 0
 
-    @property
+    @cached_property
     def traits(self) -> frozenset[str]:
         """All traits of the tree, those of inventories included."""
         held = {trait for traits in self.providers.values() for trait in traits}
-        held.update(trait for inventory in self.offered.values() for trait in inventory.traits)
+        for inventory in self.offered.values():
+            held.update(inventory.traits)
         return frozenset(held)
 
     @property
@@ -56,6 +59,10 @@ class HostView(Struct, frozen=True, omit_defaults=True):
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Free amount and capacity of each class, summed over the tree."""
+        return self._totals
+
+    @cached_property
+    def _totals(self) -> dict[str, tuple[int, int]]:
         sums: dict[str, tuple[int, int]] = {}
         for slot, inventory in self.offered.items():
             name = records.class_of(slot)
@@ -65,7 +72,7 @@ class HostView(Struct, frozen=True, omit_defaults=True):
 
     def free_share_after(self, name: str, amount: int) -> float:
         """Share of the tree's capacity of ``name`` left free once ``amount`` is taken, 0.0 to 1.0."""
-        free, capacity = self.totals().get(name, (0, 0))
+        free, capacity = self._totals.get(name, (0, 0))
         return max(0.0, (free - amount) / capacity) if capacity > 0 else 0.0
 
 

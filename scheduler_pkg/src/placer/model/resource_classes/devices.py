@@ -45,6 +45,9 @@ class Devices:
         whole = sum(self.unit_capacity for left in room if left == self.unit_capacity)
         return min(max(whole, *room, 0), inventory.max_unit) if room else 0
 
+    def device_capacity(self, inventory: Inventory, device: str) -> int:
+        return self.unit_capacity if device in inventory.units else 0
+
     def _choose(self, amount: int, inventory: Inventory, taken: dict[str, int]) -> dict[str, int]:
         """The devices to take from, or {} when they do not suffice.
 

@@ -32,3 +32,6 @@ class Divisible:
 
     def largest(self, inventory: Inventory, free: int, taken: dict[str, int]) -> int:
         return max(0, min(free, inventory.max_unit))
+
+    def device_capacity(self, inventory: Inventory, device: str) -> int:
+        return 0
