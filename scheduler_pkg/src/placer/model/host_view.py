@@ -8,13 +8,17 @@ and is never trusted for a claim.
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Final
 
 from msgspec import Struct
 
-from placer.model import fitting, records
+from placer.model import fitting, ids, records
 from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, RowKind
 
 _BUILDING = (ClaimState.CLAIMED, ClaimState.BUILDING)
+
+#: The partition of ``host_view`` with a cell's pools: they are few, and read as a whole.
+POOL_BUCKET: Final = -1
 
 
 class HostView(Struct, frozen=True, omit_defaults=True, dict=True):
@@ -103,3 +107,10 @@ def summarize(row: HostRow, *, cell: str, region: str) -> HostView:
         failed_ms=row.health.failed_ms,
         lease_until_ms=min((c.lease_until_ms for c in row.claims if c.lease_until_ms), default=0),
     )
+
+
+def bucket_of(seen: HostRow | HostView, buckets: int) -> int | None:
+    """The partition of ``host_view`` that a row's view is in; None: groups have no view."""
+    if seen.kind is RowKind.GROUP:
+        return None
+    return POOL_BUCKET if seen.kind is RowKind.POOL else ids.bucket_of(seen.host, buckets)
