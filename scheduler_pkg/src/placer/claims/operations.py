@@ -1,8 +1,12 @@
-"""Changes of one host row, each a pure function of the row. The protocol merges them in one LWT.
+"""Changes of one row, each a pure function of the row. The protocol merges them in one LWT.
 
 An operation says what it does to a row (``apply``) and whether a row shows that it was done
 (``done``). The second settles unknown outcomes: each member of a group is judged by its own id in
 the row, never by the fate of the group (claim protocol, rule 3).
+
+A *tagged* entry belongs to a write set that is not decided yet. It is frozen: every operation here
+leaves it alone or refuses with ``claim_tagged``, which means "ask again once it is settled"; only
+``claims/tags.py`` changes it.
 """
 
 from __future__ import annotations
@@ -12,9 +16,21 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from placer.model import fitting, records
-from placer.model.messages import StepKind
-from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Record
+from placer.model import fitting, ids, records
+from placer.model.fitting import Demand
+from placer.model.messages import ProviderReport, StepKind
+from placer.model.records import (
+    ClaimState,
+    Health,
+    HostRow,
+    HostStatus,
+    Inventory,
+    Record,
+    RowKind,
+)
+
+#: The entry is being decided by a write set: nothing can be said of it yet.
+TAGGED = "claim_tagged"
 
 
 class Refusal(Struct, frozen=True):
@@ -24,15 +40,18 @@ class Refusal(Struct, frozen=True):
 
 
 class Operation(Protocol):
-    """A change of one host row."""
+    """A change of one row."""
 
     @property
     def retry_after_unknown(self) -> bool:
         """Whether it may be tried again once its attempt is known to have left no trace.
 
-        False for adding a claim: absent may mean "applied, then removed again", and an id that was
+        False for adding an entry: absent may mean "applied, then removed again", and an id that was
         ever on a row must not come back. The caller retries with a new id.
         """
+
+    def founding(self, host: str) -> HostRow | None:
+        """The row it makes where there is none (``rev`` 0); None: it needs one that is there."""
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
         """The row with the change (``rev`` untouched), or why not. Equal rows mean nothing to do."""
@@ -41,25 +60,50 @@ class Operation(Protocol):
         """Whether ``row`` shows that this operation was applied."""
 
 
-def _with(row: HostRow, new: tuple[Record, ...]) -> HostRow:
+class Change(Struct, frozen=True):
+    """What most operations have in common: safe to try again, and only on a row that is there."""
+
+    @property
+    def retry_after_unknown(self) -> bool:
+        return True
+
+    def founding(self, host: str) -> HostRow | None:
+        return None
+
+
+def with_records(row: HostRow, new: tuple[Record, ...]) -> HostRow:
     return msgspec.structs.replace(row, records=new)
 
 
-def _swap(row: HostRow, record: Record) -> HostRow:
-    return _with(row, tuple(record if r.id == record.id else r for r in row.records))
+def swap(row: HostRow, record: Record) -> HostRow:
+    """``row`` with ``record`` in the place of the one that has its id."""
+    return with_records(row, tuple(record if r.id == record.id else r for r in row.records))
 
 
-class AddClaim(Struct, frozen=True):
-    """Promise ``demand`` to ``consumer`` until ``lease_until_ms``; refused where it does not fit."""
+def without(row: HostRow, record_id: str) -> HostRow:
+    return with_records(row, tuple(r for r in row.records if r.id != record_id))
+
+
+class AddClaim(Change, frozen=True):
+    """Promise what ``demand`` asks for to ``consumer`` until ``lease_until_ms``.
+
+    Arranged on the row itself, so a stale view can choose a full host but never book it.
+    ``group``: the server group it belongs to, of which the host may hold ``group_max`` (0: any).
+    ``aggregates``: the host must be in one of them. ``anchor``: the claim, on another row, that this
+    entry goes with (a pool's share of an instance); it then has no lease and no agent, and leaves by
+    the sweeper once its anchor is gone, or with a write set.
+    """
 
     claim: str
     consumer: str
     request: str
     project: str
-    demand: dict[str, int]
+    demand: Demand
     lease_until_ms: int
-    required_traits: tuple[str, ...] = ()
-    forbidden_traits: tuple[str, ...] = ()
+    group: str = ""
+    group_max: int = 0
+    aggregates: tuple[str, ...] = ()
+    anchor: str = ""
 
     @property
     def retry_after_unknown(self) -> bool:
@@ -71,31 +115,59 @@ class AddClaim(Struct, frozen=True):
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
         if self.done(row):
             return row
+        entry = self.entry(row, now_ms, "")
+        if isinstance(entry, Refusal):
+            return entry
+        return with_records(row, (*row.records, entry))
+
+    def entry(self, row: HostRow, now_ms: int, writeset: str) -> Record | Refusal:
+        """The record it would add. What ``writeset`` drops on this row is there to be taken."""
         if row.status is not HostStatus.UP:
             return Refusal(f"host_{row.status}")
-        traits = records.traits(row.records)
-        if not traits.issuperset(self.required_traits):
-            return Refusal("trait_missing")
-        if not traits.isdisjoint(self.forbidden_traits):
-            return Refusal("trait_forbidden")
-        offered, taken = records.inventories(row.records), records.units_taken(row.records)
-        reason = fitting.rejects(self.demand, offered, records.available(row.records), taken)
-        if reason:
-            return Refusal(reason)
-        provider = next(r.provider for r in row.records if not r.is_claim)
-        record = Record(
+        standing = tuple(r for r in row.records if not writeset or r.tag != f"-{writeset}")
+        if self.aggregates and records.aggregates(standing).isdisjoint(self.aggregates):
+            return Refusal("not_in_aggregate")
+        members = sum(r.group == self.group for r in standing if r.is_claim) if self.group else 0
+        if self.group_max and members >= self.group_max:
+            return Refusal("group_anti_affinity")
+        found = fitting.arrange(self.demand, fitting.tree_of(standing))
+        if isinstance(found, str):
+            return Refusal(found)
+        return Record(
             id=self.claim,
-            provider=provider,
-            amounts={name: -amount for name, amount in self.demand.items()},
+            provider=next(r.provider for r in row.records if not r.is_claim and not r.key),
+            amounts={name: -amount for name, amount in found.amounts.items()},
             consumer=self.consumer,
             request=self.request,
             project=self.project,
-            state=ClaimState.CLAIMED,
+            state=ClaimState.BUILT if self.anchor else ClaimState.CLAIMED,
             created_ms=now_ms,
-            lease_until_ms=self.lease_until_ms,
-            units=fitting.take(self.demand, offered, taken),
+            lease_until_ms=0 if self.anchor else self.lease_until_ms,
+            units={name: devices for name, devices in found.units.items() if devices},
+            group=self.group,
+            data={"anchor": self.anchor} if self.anchor else {},
         )
-        return _with(row, (*row.records, record))
+
+
+class AddClaims(Change, frozen=True):
+    """Several claims on one row, all or none (a part of a manifest that needs no record)."""
+
+    claims: tuple[AddClaim, ...]
+
+    @property
+    def retry_after_unknown(self) -> bool:
+        return False
+
+    def done(self, row: HostRow) -> bool:
+        return all(claim.done(row) for claim in self.claims)
+
+    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        for claim in self.claims:
+            result = claim.apply(row, now_ms)
+            if isinstance(result, Refusal):
+                return result
+            row = result
+        return row
 
 
 #: Step -> (states it may start from, state it leads to); None: the record is removed.
@@ -109,15 +181,11 @@ _STEPS: dict[StepKind, tuple[tuple[ClaimState, ...], ClaimState | None]] = {
 }
 
 
-class AgentStep(Struct, frozen=True):
+class AgentStep(Change, frozen=True):
     """A step of the agent's loop on one claim."""
 
     claim: str
     kind: StepKind
-
-    @property
-    def retry_after_unknown(self) -> bool:
-        return True
 
     def done(self, row: HostRow) -> bool:
         record = row.find(self.claim)
@@ -125,74 +193,183 @@ class AgentStep(Struct, frozen=True):
         return record is None if target is None else record is not None and record.state is target
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        record = row.find(self.claim)
+        if record is not None and record.tag:
+            return Refusal(TAGGED)
         if self.done(row):
             return row
-        record = row.find(self.claim)
         if record is None:
             return Refusal("claim_gone")
         sources, target = _STEPS[self.kind]
         if record.state not in sources:
             return Refusal(f"claim_{record.state}")
         if target is None:
-            return _with(row, tuple(r for r in row.records if r.id != self.claim))
+            return without(row, self.claim)
         # Adopting ends the lease: from here on only the agent removes the claim.
-        return _swap(row, msgspec.structs.replace(record, state=target, lease_until_ms=0))
+        return swap(row, msgspec.structs.replace(record, state=target, lease_until_ms=0))
 
 
-class ExpireClaims(Struct, frozen=True):
+class Release(Change, frozen=True):
+    """Give a claim up: not adopted, it goes at once; adopted, its agent is to destroy the instance.
+
+    Entries that are anchored to another row have no agent and go at once too.
+    """
+
+    claim: str
+
+    def done(self, row: HostRow) -> bool:
+        record = row.find(self.claim)
+        return record is None or (record.state is ClaimState.DELETING and not record.tag)
+
+    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        record = row.find(self.claim)
+        if record is None or self.done(row):
+            return row
+        if record.tag:
+            return Refusal(TAGGED)
+        if record.state is ClaimState.CLAIMED or record.data.get("anchor"):
+            return without(row, self.claim)
+        return swap(row, msgspec.structs.replace(record, state=ClaimState.DELETING))
+
+
+class Resize(Change, frozen=True):
+    """Another amount for a claim where it is, in one step: what it has may be part of what it gets."""
+
+    claim: str
+    demand: Demand
+
+    def done(self, row: HostRow) -> bool:
+        record = row.find(self.claim)
+        return record is not None and _totals(record) == self.demand.totals
+
+    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        record = row.find(self.claim)
+        if record is None:
+            return Refusal("claim_gone")
+        if record.tag:
+            return Refusal(TAGGED)
+        if self.done(row):
+            return row
+        if record.state not in (ClaimState.CLAIMED, ClaimState.BUILT):
+            return Refusal(f"claim_{record.state}")
+        found = fitting.arrange(self.demand, fitting.tree_of(without(row, self.claim).records))
+        if isinstance(found, str):
+            return Refusal(found)
+        amounts = {name: -amount for name, amount in found.amounts.items()}
+        units = {name: devices for name, devices in found.units.items() if devices}
+        return swap(row, msgspec.structs.replace(record, amounts=amounts, units=units))
+
+
+def _totals(record: Record) -> dict[str, int]:
+    """Amount of each class that a claim holds."""
+    totals: dict[str, int] = {}
+    for name, amount in record.amounts.items():
+        kind = records.class_of(name)
+        totals[kind] = totals.get(kind, 0) - amount
+    return totals
+
+
+class ExpireClaims(Change, frozen=True):
     """Remove claims that no agent adopted before their lease ended."""
-
-    @property
-    def retry_after_unknown(self) -> bool:
-        return True
 
     def done(self, row: HostRow) -> bool:
         # Nothing of its own to find: what it removed is gone, what is left another pass removes.
         return False
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
-        return _with(row, tuple(r for r in row.records if not lapsed(r, now_ms)))
+        return with_records(row, tuple(r for r in row.records if not lapsed(r, now_ms)))
 
 
 def lapsed(record: Record, now_ms: int) -> bool:
-    """Whether ``record`` is an unadopted claim whose lease has ended."""
-    return record.state is ClaimState.CLAIMED and record.lease_until_ms < now_ms
+    """Whether ``record`` is a settled, unadopted claim whose lease has ended."""
+    return record.state is ClaimState.CLAIMED and not record.tag and record.lease_until_ms < now_ms
 
 
-class ReportInventory(Struct, frozen=True):
-    """The host's own report: replaces the inventory record, keeps every claim, marks the host up."""
+class ReportInventory(Change, frozen=True):
+    """The owner's own report: replaces what the row offers, keeps every claim and every slice.
+
+    It makes the row where there is none. A host that was down is up again; one that an operator
+    disabled stays so.
+    """
 
     provider: str
     name: str
     inventories: dict[str, Inventory]
     traits: tuple[str, ...] = ()
+    children: tuple[ProviderReport, ...] = ()
+    aggregates: tuple[str, ...] = ()
+    kind: RowKind = RowKind.HOST
 
-    @property
-    def retry_after_unknown(self) -> bool:
-        return True
+    def offers(self) -> tuple[Record, ...]:
+        """The provider records of the tree, the root first."""
+        root = records.inventory_record(
+            self.provider, self.inventories, self.traits, in_aggregates=self.aggregates
+        )
+        return root, *(
+            records.inventory_record(
+                ids.child_uuid(self.provider, child.key),
+                child.inventories,
+                child.traits,
+                key=child.key,
+                parent=child.parent,
+            )
+            for child in self.children
+        )
 
-    def record(self) -> Record:
-        return records.inventory_record(self.provider, self.inventories, self.traits)
+    def founding(self, host: str) -> HostRow | None:
+        return HostRow(
+            host=host,
+            name=self.name,
+            rev=0,
+            status=HostStatus.UP,
+            records=self.offers(),
+            kind=self.kind,
+        )
 
     def done(self, row: HostRow) -> bool:
-        return row.status is HostStatus.UP and row.find(self.provider) == self.record()
+        offered = tuple(r for r in row.records if not r.is_claim and not r.is_slice)
+        return (
+            row.status is not HostStatus.DOWN and row.name == self.name and offered == self.offers()
+        )
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
-        changed = _with(row, (self.record(), *row.claims))
-        return msgspec.structs.replace(changed, status=HostStatus.UP, name=self.name)
+        if self.done(row):
+            return row
+        kept = tuple(r for r in row.records if r.is_claim or r.is_slice)
+        changed = with_records(row, (*self.offers(), *kept))
+        if row.status is HostStatus.DOWN:
+            health = msgspec.structs.replace(row.health, reason="")
+            changed = msgspec.structs.replace(changed, status=HostStatus.UP, health=health)
+        return msgspec.structs.replace(changed, name=self.name)
 
 
-class SetStatus(Struct, frozen=True):
-    """Mark the host; its records stay as they are."""
+class SetStatus(Change, frozen=True):
+    """Mark the host and say why; its records stay as they are."""
 
     status: HostStatus
-
-    @property
-    def retry_after_unknown(self) -> bool:
-        return True
+    reason: str = ""
 
     def done(self, row: HostRow) -> bool:
-        return row.status is self.status
+        return row.status is self.status and row.health.reason == self.reason
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
-        return msgspec.structs.replace(row, status=self.status)
+        health = msgspec.structs.replace(row.health, reason=self.reason)
+        return msgspec.structs.replace(row, status=self.status, health=health)
+
+
+class NoteBuild(Change, frozen=True):
+    """Remember how a build of ``at_ms`` went: failures count up until one goes well."""
+
+    ok: bool
+    at_ms: int
+
+    def done(self, row: HostRow) -> bool:
+        health = row.health
+        return not health.failures if self.ok else health.failed_ms >= self.at_ms
+
+    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        if self.done(row):
+            return row
+        failures, failed_ms = (0, 0) if self.ok else (row.health.failures + 1, self.at_ms)
+        health = Health(row.health.reason, failures, failed_ms)
+        return msgspec.structs.replace(row, health=health)

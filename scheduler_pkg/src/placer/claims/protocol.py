@@ -33,12 +33,11 @@ import msgspec
 import structlog
 
 from placer import metrics
-from placer.claims.operations import ExpireClaims, Operation, Refusal, ReportInventory, lapsed
+from placer.claims.operations import ExpireClaims, Operation, Refusal, lapsed
 from placer.errors import Conflict, Overloaded, PlacerError, StoreError, StoreUnknown
 from placer.history import Ended, HistoryWriter, Write, WriteOutcome, now_us
-from placer.model import ids
-from placer.model.host_view import HostView, summarize
-from placer.model.records import HostRow, HostStatus
+from placer.model.host_view import HostView, bucket_of, summarize
+from placer.model.records import HostRow
 from placer.settings import Scheduler
 from placer.store.base import CellStore
 
@@ -124,6 +123,10 @@ class HostWriter:
     @property
     def cell(self) -> str:
         return self._store.cell
+
+    def known(self, host: str) -> HostRow | None:
+        """The row as this process saw it last: a guess, good for a first LWT and nothing else."""
+        return self._guesses.get(host)
 
     async def submit(
         self,
@@ -240,29 +243,27 @@ class HostWriter:
     async def _create(
         self, host: str, group: list[_Member], now_ms: int
     ) -> tuple[HostRow | None, bool, bool]:
-        """There is no row: a report makes it, everything else is refused."""
-        report = next((m for m in group if isinstance(m.operation, ReportInventory)), None)
-        if report is None:
+        """There is no row: the first operation that can makes it, without one all are refused.
+
+        The members are then judged on the new row like on any other.
+        """
+        founder, row = next(
+            ((m, row) for m in group if (row := m.operation.founding(host)) is not None),
+            (None, None),
+        )
+        if founder is None or row is None:
             for member in group:
                 member.resolve(Refusal("host_unknown"))
             return None, True, False
-        operation = report.operation
-        assert isinstance(operation, ReportInventory)
         # rev starts at the time in microseconds, so that it never repeats for a host, whatever
         # happens to its row; an INSERT is never sent twice with one rev (rules 19 and 32).
-        row = HostRow(
-            host=host,
-            name=operation.name,
-            rev=self._clock_us(),
-            status=HostStatus.UP,
-            records=(operation.record(),),
-        )
+        row = msgspec.structs.replace(row, rev=self._clock_us())
         outcome = await self._write(None, row)
         if outcome is WriteOutcome.APPLIED:
-            self._applied(None, row, [report])
+            self._applied(None, row, [founder] if founder.operation.done(row) else [])
             return row, True, False
         if outcome is WriteOutcome.UNKNOWN:
-            report.sent_rev = 0
+            founder.sent_rev = 0
         return await self._read_fresh(host, group), True, True
 
     async def _write(self, old: HostRow | None, new: HostRow) -> WriteOutcome:
@@ -402,7 +403,7 @@ class HostWriter:
         rows = [
             row
             for row in self._guesses.values()
-            if ids.bucket_of(row.host, buckets) == bucket and revs.get(row.host, 0) < row.rev
+            if bucket_of(row, buckets) == bucket and revs.get(row.host, 0) < row.rev
         ]
         for row in rows:
             self._queue_view(None, row)

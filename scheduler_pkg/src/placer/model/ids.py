@@ -14,6 +14,11 @@ def host_uuid(cell: str, name: str) -> str:
     return str(uuid.uuid5(_HOSTS, f"{cell}/{name}"))
 
 
+def child_uuid(root: str, key: str) -> str:
+    """The uuid of the provider called ``key`` in the tree whose root provider is ``root``."""
+    return str(uuid.uuid5(_HOSTS, f"{root}/{key}"))
+
+
 def bucket_of(host: str, buckets: int) -> int:
     """The bucket (0..buckets-1) whose partition of ``host_view`` holds ``host``."""
     return zlib.crc32(host.encode()) % buckets
@@ -27,6 +32,22 @@ def new_request_id(cell: str) -> str:
 def new_claim_id(cell: str, host: str) -> str:
     """``<cell>.<host>.<random>``. Never reused: a retry after an unknown outcome mints a new one."""
     return f"{cell}.{host}.{uuid.uuid4().hex[:16]}"
+
+
+def new_writeset_id(cell: str, now_ms: int) -> str:
+    """``<home cell>.<time in ms, hex>.<random>``: where its record is, and since when. Never reused."""
+    return f"{cell}.{now_ms:x}.{uuid.uuid4().hex[:16]}"
+
+
+def writeset_slot(writeset: str) -> int:
+    """The minute in which a write set was made: the partition of the list it is noted in."""
+    return int(writeset.split(".")[1], 16) // 60_000
+
+
+def host_of(claim: str) -> str:
+    """The host of a claim id, which is ``<cell>.<host>.<random>``; empty if it has none."""
+    parts = claim.split(".")
+    return parts[1] if len(parts) == 3 else ""
 
 
 def cell_of(identifier: str) -> str:

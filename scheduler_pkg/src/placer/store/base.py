@@ -11,6 +11,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from placer.model.commit_record import CommitRecord, Decision
 from placer.model.host_view import HostView
 from placer.model.instance import Instance
 from placer.model.records import HostRow
@@ -43,7 +44,35 @@ class RequestStore(Protocol):
         """Work rows of one partition; of very many only some, until these are dropped."""
 
 
-class CellStore(RequestStore, Protocol):
+class RecordStore(Protocol):
+    """Commit records of the write sets whose home is one cell (claim protocol, sections 1 and 3).
+
+    Changed by LWT only and read serially only; an LWT that was refused is judged by a new read.
+    """
+
+    async def note_writeset(self, writeset: str) -> None:
+        """Plain write of the list that recovery walks, by the minute in the id. Safe to repeat."""
+
+    async def add_record(self, record: CommitRecord) -> bool:
+        """Make the record by LWT if there is none. Never sent twice for one id."""
+
+    async def read_record(self, writeset: str) -> CommitRecord | None:
+        """The record as the last decided LWT left it (LOCAL_SERIAL)."""
+
+    async def decide_record(self, writeset: str, decision: Decision) -> bool:
+        """Decide by LWT IF state = preparing."""
+
+    async def delete_record(self, writeset: str, *, if_state: Decision) -> bool:
+        """Delete by LWT."""
+
+    async def noted_writesets(self, slot: int) -> list[str]:
+        """Ids of write sets made in minute ``slot`` and not forgotten; of very many only some."""
+
+    async def forget_writeset(self, writeset: str) -> None:
+        """Take it off that list. Safe to repeat."""
+
+
+class CellStore(RequestStore, RecordStore, Protocol):
     """One cell's keyspace, reached through coordinators of that cell's own datacenter."""
 
     @property

@@ -50,6 +50,8 @@ _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "placer_scheduler": {
         "cell.host": ("SELECT", "MODIFY"),
+        "cell.record": ("SELECT", "MODIFY"),
+        "cell.writeset": ("SELECT", "MODIFY"),
         "cell.host_view": ("SELECT", "MODIFY"),
         "cell.request": ("SELECT", "MODIFY"),
         "cell.work": ("SELECT", "MODIFY"),
@@ -57,6 +59,7 @@ _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "placer_check": {
         "cell.host": ("SELECT",),
+        "cell.record": ("SELECT",),
         "cell.host_view": ("SELECT",),
         "cell.request": ("SELECT",),
         "cell.work": ("SELECT",),

@@ -46,11 +46,12 @@ from cassandra.query import tuple_factory
 from placer import settings as config
 from placer.errors import InvalidInput, StoreError, StoreUnavailable, StoreUnknown
 from placer.model import ids
-from placer.model.host_view import HostView
+from placer.model.host_view import HostView, bucket_of
 from placer.model.instance import Instance
-from placer.model.records import HostRow, HostStatus, Record
+from placer.model.records import Health, HostRow, HostStatus, Record, RowKind
 from placer.store import statements
 from placer.store.base import InstancePage
+from placer.store.records import CassandraRecords, applied
 from placer.store.requests import CassandraRequests
 from placer.store.statements import Statement
 
@@ -64,6 +65,7 @@ _TRIES_MAX: Final = 3
 
 _encode = msgspec.json.Encoder().encode
 _decode_records = msgspec.json.Decoder(tuple[Record, ...]).decode
+_decode_health = msgspec.json.Decoder(Health).decode
 _decode_view = msgspec.json.Decoder(HostView).decode
 _decode_instance = msgspec.json.Decoder(Instance).decode
 
@@ -267,13 +269,25 @@ async def connect(
 
 
 def _row(values: tuple[Any, ...]) -> HostRow:
-    host, name, rev, status, text = values
+    host, name, rev, status, text, kind, health = values
     return HostRow(
-        host=host, name=name, rev=rev, status=HostStatus(status), records=_decode_records(text)
+        host=host,
+        name=name,
+        rev=rev,
+        status=HostStatus(status),
+        records=_decode_records(text),
+        kind=RowKind(kind),
+        health=_decode_health(health),
     )
 
 
-class CassandraCellStore(CassandraRequests):
+def _content(row: HostRow) -> tuple[Any, ...]:
+    """What every write of a row sets, in the statements' order."""
+    text, health = _encode(row.records).decode(), _encode(row.health).decode()
+    return row.name, row.rev, row.status.value, text, health
+
+
+class CassandraCellStore(CassandraRequests, CassandraRecords):
     """``CellStore`` on one cell's keyspace."""
 
     def __init__(self, session: CassandraSession, work_shards: int) -> None:
@@ -299,37 +313,31 @@ class CassandraCellStore(CassandraRequests):
             yield _row(values)
 
     async def insert_row(self, row: HostRow) -> bool:
-        text = _encode(row.records).decode()
         rows = await self._session.execute(
-            statements.INSERT_HOST, row.host, row.name, row.rev, row.status.value, text
+            statements.INSERT_HOST, row.host, row.kind.value, *_content(row)
         )
-        return _applied(rows)
+        return applied(rows)
 
     async def update_row(self, row: HostRow, *, if_rev: int) -> bool:
-        text = _encode(row.records).decode()
-        rows = await self._session.execute(
-            statements.UPDATE_HOST, row.name, row.rev, row.status.value, text, row.host, if_rev
-        )
-        return _applied(rows)
+        rows = await self._session.execute(statements.UPDATE_HOST, *_content(row), row.host, if_rev)
+        return applied(rows)
 
     async def read_views(self, bucket: int) -> list[HostView]:
         rows = await self._session.execute(statements.READ_VIEWS, bucket)
         return [_decode_view(text) for (text,) in rows]
 
     async def write_view(self, view: HostView) -> None:
+        bucket = bucket_of(view, self._cell.host_buckets)
+        if bucket is None:
+            return
         await self._session.execute(
             statements.WRITE_VIEW,
-            ids.bucket_of(view.host, self._cell.host_buckets),
+            bucket,
             view.host,
             view.rev,
             _encode(view).decode(),
             view.rev,
         )
-
-
-def _applied(rows: list[tuple[Any, ...]]) -> bool:
-    """The ``[applied]`` column, which is the first of a conditional write's answer."""
-    return bool(rows[0][0])
 
 
 class CassandraGlobalStore:

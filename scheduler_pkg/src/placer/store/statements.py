@@ -34,29 +34,29 @@ class Statement(Struct, frozen=True):
 
 READ_HOST: Final = Statement(
     name="read_host",
-    cql="SELECT host, name, rev, status, records FROM {keyspace}.host WHERE host = ?",
+    cql="SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host WHERE host = ?",
     consistency=Cl.LOCAL_QUORUM,
     idempotent=True,
 )
 
 READ_HOST_SERIAL: Final = Statement(
     name="read_host_serial",
-    cql="SELECT host, name, rev, status, records FROM {keyspace}.host WHERE host = ?",
+    cql="SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host WHERE host = ?",
     consistency=Cl.LOCAL_SERIAL,
     idempotent=True,
 )
 
 SCAN_HOSTS: Final = Statement(
     name="scan_hosts",
-    cql="SELECT host, name, rev, status, records FROM {keyspace}.host",
+    cql="SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host",
     consistency=Cl.LOCAL_QUORUM,
     idempotent=True,
 )
 
 INSERT_HOST: Final = Statement(
     name="insert_host",
-    cql="INSERT INTO {keyspace}.host (host, name, rev, status, records) VALUES (?, ?, ?, ?, ?) "
-    "IF NOT EXISTS",
+    cql="INSERT INTO {keyspace}.host (host, kind, name, rev, status, records, health) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS",
     consistency=Cl.QUORUM,
     serial_consistency=Cl.LOCAL_SERIAL,
     idempotent=False,
@@ -64,8 +64,61 @@ INSERT_HOST: Final = Statement(
 
 UPDATE_HOST: Final = Statement(
     name="update_host",
-    cql="UPDATE {keyspace}.host SET name = ?, rev = ?, status = ?, records = ? "
+    cql="UPDATE {keyspace}.host SET name = ?, rev = ?, status = ?, records = ?, health = ? "
     "WHERE host = ? IF rev = ?",
+    consistency=Cl.QUORUM,
+    serial_consistency=Cl.LOCAL_SERIAL,
+    idempotent=False,
+)
+
+NOTE_WRITESET: Final = Statement(
+    name="note_writeset",
+    cql="INSERT INTO {keyspace}.writeset (slot, id) VALUES (?, ?) USING TIMESTAMP 1",
+    consistency=Cl.QUORUM,
+    idempotent=True,
+)
+
+NOTED_WRITESETS: Final = Statement(
+    name="noted_writesets",
+    cql="SELECT id FROM {keyspace}.writeset WHERE slot = ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+FORGET_WRITESET: Final = Statement(
+    name="forget_writeset",
+    cql="DELETE FROM {keyspace}.writeset USING TIMESTAMP 2 WHERE slot = ? AND id = ?",
+    consistency=Cl.QUORUM,
+    idempotent=True,
+)
+
+READ_RECORD: Final = Statement(
+    name="read_record",
+    cql="SELECT state, rows, created_ms FROM {keyspace}.record WHERE id = ?",
+    consistency=Cl.LOCAL_SERIAL,
+    idempotent=True,
+)
+
+ADD_RECORD: Final = Statement(
+    name="add_record",
+    cql="INSERT INTO {keyspace}.record (id, state, rows, created_ms) VALUES (?, ?, ?, ?) "
+    "IF NOT EXISTS",
+    consistency=Cl.QUORUM,
+    serial_consistency=Cl.LOCAL_SERIAL,
+    idempotent=False,
+)
+
+DECIDE_RECORD: Final = Statement(
+    name="decide_record",
+    cql="UPDATE {keyspace}.record SET state = ? WHERE id = ? IF state = 'preparing'",
+    consistency=Cl.QUORUM,
+    serial_consistency=Cl.LOCAL_SERIAL,
+    idempotent=False,
+)
+
+DELETE_RECORD: Final = Statement(
+    name="delete_record",
+    cql="DELETE FROM {keyspace}.record WHERE id = ? IF state = ?",
     consistency=Cl.QUORUM,
     serial_consistency=Cl.LOCAL_SERIAL,
     idempotent=False,
@@ -189,6 +242,13 @@ CELL_STATEMENTS: Final = (
     SCAN_HOSTS,
     INSERT_HOST,
     UPDATE_HOST,
+    NOTE_WRITESET,
+    NOTED_WRITESETS,
+    FORGET_WRITESET,
+    READ_RECORD,
+    ADD_RECORD,
+    DECIDE_RECORD,
+    DELETE_RECORD,
     READ_VIEWS,
     WRITE_VIEW,
     ADD_REQUEST,
