@@ -60,9 +60,14 @@ class Slices:
         if task is None:
             task = asyncio.get_running_loop().create_task(self._refill(host, network))
             self._running[key] = task
-            task.add_done_callback(lambda _: self._running.pop(key, None))
+            task.add_done_callback(lambda done: self._ended(key, done))
         # A caller that gives up must not take the others' refill with it.
         return await asyncio.shield(task)
+
+    def _ended(self, key: tuple[str, str], task: asyncio.Task[HostRow | Refusal]) -> None:
+        self._running.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # heard, even if nobody waits any more
 
     async def repair(self, network: str) -> int:
         """Bring every slice of ``network`` in step with its pool; returns how many were not."""
@@ -76,6 +81,11 @@ class Slices:
                 await self._settle(host, network, pool)
                 repaired += 1
         return repaired
+
+    def close(self) -> None:
+        """Cut short what is under way; the next refill of each host ends it."""
+        for task in self._running.values():
+            task.cancel()
 
     async def _refill(self, host: str, network: str) -> HostRow | Refusal:
         """Take, then follow. Rounds end early: only a pool that others moved asks for another."""
