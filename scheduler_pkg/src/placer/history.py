@@ -14,6 +14,7 @@ from typing import BinaryIO
 import msgspec
 from msgspec import Struct
 
+from placer.model.commit_record import Decision, RowKey
 from placer.model.records import HostStatus, Record
 
 
@@ -51,7 +52,7 @@ class Acknowledged(Struct, frozen=True, tag="acknowledged"):
 
 
 class Ended(Struct, frozen=True, tag="ended"):
-    """Why a claim left the row: ``released`` or ``expired``."""
+    """Why a claim left the row: ``released``, ``expired``, or ``aborted`` with its write set."""
 
     process: str
     cell: str
@@ -61,7 +62,22 @@ class Ended(Struct, frozen=True, tag="ended"):
     at_us: int
 
 
-Event = Write | Acknowledged | Ended
+class Decided(Struct, frozen=True, tag="decided", omit_defaults=True):
+    """One LWT on a commit record: made (``preparing``, with its rows), decided, or deleted.
+
+    Recorded as unknown before it is sent; a later line with the answer replaces that.
+    """
+
+    process: str
+    writeset: str
+    state: Decision
+    outcome: WriteOutcome
+    at_us: int
+    rows: tuple[RowKey, ...] = ()
+    deleted: bool = False
+
+
+Event = Write | Acknowledged | Ended | Decided
 
 
 def now_us() -> int:

@@ -28,3 +28,15 @@ claim_seconds = Histogram(
 background_dropped = Counter(
     "placer_background_dropped_total", "Fire-and-forget work refused at its bound.", ["kind"]
 )
+writesets = Counter(
+    "placer_write_sets_total", "Changes of several rows, by outcome.", ["cell", "outcome"]
+)
+writeset_seconds = Histogram(
+    "placer_write_set_duration_seconds",
+    "A change of several rows, to its answer.",
+    ["cell"],
+    buckets=_SECONDS,
+)
+recovered = Counter(
+    "placer_recovered_total", "What recovery finished for others, by kind.", ["cell", "what"]
+)

@@ -40,7 +40,10 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``claim_lease_s``: how long a claim waits for its agent; raise it when agents are often away
     longer than this. It must outlive ``claim_deadline_s``, or a claim could lapse while its own
-    claimer still tries. ``work_shards`` partitions share the work rows of a cell: raise it above a
+    claimer still tries. A write set that is still open ``writeset_timeout_s`` after its making is
+    aborted by whoever meets it: raise it when write sets over a slow WAN are. The record of a decided
+    one stays for ``record_retention_s`` when its coordinator did not delete it: longer than any
+    coordinator waits for its own answer. ``work_shards`` partitions share the work rows of a cell: raise it above a
     thousand requests a second; it cannot be changed while requests are open.
     """
 
@@ -49,6 +52,8 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     claim_lease_s: float = 120.0
     claim_deadline_s: float = 10.0
     work_shards: int = 2
+    writeset_timeout_s: float = 5.0
+    record_retention_s: float = 600.0
 
     def cell(self, name: str) -> Cell:
         """The cell called ``name``; raises UnknownCell."""
@@ -97,6 +102,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     ``network_slice``: free addresses of a network that a host in use keeps, so that most claims find
     one; lower it where addresses are scarce. When a network has none left, up to
     ``network_donors_max`` hosts are asked for unused ones.
+    ``settle_timeout_s`` bounds the settling of one row of a decided write set, in the background.
     """
 
     listen: str = "0.0.0.0"
@@ -115,6 +121,14 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     view_writers: int = 16
     network_slice: int = 8
     network_donors_max: int = 8
+    filters: tuple[str, ...] = ()
+    weights: dict[str, float] = {}
+    score_max: int = 48
+    doubted_buckets_max: int = 16
+    builds_per_host_max: int = 64
+    build_failures_max: int = 5
+    build_failures_forget_s: float = 600.0
+    settle_timeout_s: float = 10.0
 
 
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
@@ -217,6 +231,12 @@ def check(settings: Settings) -> None:
             "cluster.claim_lease_s must be at least twice cluster.claim_deadline_s",
         ),
         (
+            cluster.record_retention_s
+            < 10 * max(cluster.claim_deadline_s, cluster.writeset_timeout_s),
+            "cluster.record_retention_s must be at least ten times claim_deadline_s and "
+            "writeset_timeout_s",
+        ),
+        (
             any(not 1 <= cell.host_buckets <= 4096 for cell in cluster.cells),
             "host_buckets must be 1 to 4096",
         ),
@@ -227,6 +247,14 @@ def check(settings: Settings) -> None:
         (
             not 0 <= settings.scheduler.network_donors_max <= 256,
             "scheduler.network_donors_max must be 0 to 256",
+        ),
+        (
+            settings.scheduler.score_max < settings.scheduler.pick_from,
+            "scheduler.score_max must be at least scheduler.pick_from",
+        ),
+        (
+            any(not -1000 <= factor <= 1000 for factor in settings.scheduler.weights.values()),
+            "scheduler.weights must be -1000 to 1000",
         ),
         (
             settings.scheduler.sample_buckets > settings.scheduler.buckets_max,

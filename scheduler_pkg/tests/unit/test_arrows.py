@@ -15,6 +15,7 @@ ROOT = Path(placer.__file__).parent
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "settings": set(),
+    "failpoints": set(),
     "metrics": set(),
     "percentiles": set(),
     "logs": set(),
@@ -35,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
         *("http", "logs", "history", "percentiles"),
     },
 }
-LOWEST = {"errors", "settings"}
+LOWEST = {"errors", "settings", "failpoints"}
 
 
 def part_of(module: str) -> str:

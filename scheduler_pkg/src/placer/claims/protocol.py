@@ -32,7 +32,7 @@ from typing import Any, Final
 import msgspec
 import structlog
 
-from placer import metrics
+from placer import failpoints, metrics
 from placer.claims.operations import ExpireClaims, Operation, Refusal, lapsed
 from placer.errors import Conflict, Overloaded, PlacerError, StoreError, StoreUnknown
 from placer.history import Ended, HistoryWriter, Write, WriteOutcome, now_us
@@ -273,6 +273,7 @@ class HostWriter:
         # Recorded before it is sent: a process that is killed in between leaves a write of unknown
         # outcome in its history, not a hole. The second line replaces the first.
         self._record(old, new, outcome, started, started)
+        failpoints.reach("claim.before_lwt")
         try:
             if old is None:
                 applied = await self._store.insert_row(new)
@@ -288,6 +289,7 @@ class HostWriter:
             ended = self._clock_us()
             metrics.lwt_seconds.labels(self.cell).observe((ended - started) / 1e6)
             self._record(old, new, outcome, started, ended)
+        failpoints.reach("claim.after_lwt")
         return outcome
 
     # -- what became of the members
@@ -376,13 +378,14 @@ class HostWriter:
         for record in old.claims:
             if new.find(record.id) is None:
                 expired = expiring and lapsed(record, self._clock_us() // 1000)
+                left = "aborted" if record.tag.startswith("+") else "released"
                 self._history.add(
                     Ended(
                         process=self._history.process,
                         cell=self.cell,
                         host=new.host,
                         claim=record.id,
-                        how="expired" if expired else "released",
+                        how="expired" if expired else left,
                         at_us=self._clock_us(),
                     )
                 )

@@ -27,7 +27,7 @@ class HostView(Struct, frozen=True, omit_defaults=True, dict=True):
     ``taken`` is what each device has given; ``providers`` the traits of each provider by its key;
     ``groups`` how many claims of each server group it holds; ``lease_until_ms`` when the first lease
     of an unadopted claim ends, 0 without one; ``failures`` are builds that failed since the last
-    good one, the last at ``failed_ms``.
+    good one, the last at ``failed_ms``; ``writesets`` are those that have tagged a record of it.
     """
 
     host: str
@@ -48,6 +48,7 @@ class HostView(Struct, frozen=True, omit_defaults=True, dict=True):
     failures: int = 0
     failed_ms: int = 0
     lease_until_ms: int = 0
+    writesets: tuple[str, ...] = ()
 
     @cached_property
     def traits(self) -> frozenset[str]:
@@ -106,6 +107,7 @@ def summarize(row: HostRow, *, cell: str, region: str) -> HostView:
         failures=row.health.failures,
         failed_ms=row.health.failed_ms,
         lease_until_ms=min((c.lease_until_ms for c in row.claims if c.lease_until_ms), default=0),
+        writesets=tuple(sorted({c.writeset for c in row.claims if c.tag})),
     )
 
 

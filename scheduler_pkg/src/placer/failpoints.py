@@ -1,0 +1,76 @@
+"""Named places where a process can be made to die, for tests of recovery.
+
+``PLACER_FAIL_POINT=name`` in the environment has the process kill itself (SIGKILL: nothing is
+flushed, nothing is said) when it reaches that place; ``name:3`` when it reaches it the third time.
+Without the variable a place costs one comparison. A simulation sets ``on_reach`` instead.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from placer.errors import InvalidInput
+
+VARIABLE: Final = "PLACER_FAIL_POINT"
+
+#: Every place by name, and what has happened when it is reached.
+POINTS: Final[dict[str, str]] = {
+    "claim.before_lwt": "A host row's LWT is about to be sent.",
+    "claim.after_lwt": "A host row's LWT was answered; nobody was told.",
+    "writeset.before_record": "Nothing of the write set is written.",
+    "writeset.record_made": "The record says preparing; no row has a tag.",
+    "writeset.one_prepared": "One more row has the write set's tags.",
+    "writeset.prepared": "All rows have the tags; the record says preparing.",
+    "writeset.committed": "The record says committed; the caller was not told.",
+    "writeset.aborted": "The record says aborted; the rows have tags.",
+    "writeset.one_settled": "One more row is settled; the record is still there.",
+    "writeset.settled": "All rows are settled; the record is still there.",
+    "recovery.aborted": "Recovery aborted an old write set; its rows have tags.",
+    "recovery.row_settled": "Recovery settled one more row of a write set.",
+    "recovery.before_delete": "All rows of a decided write set are clean; its record is there.",
+}
+
+#: Called with each name that is reached. Tests of one process replace it; production never does.
+on_reach: Callable[[str], None] | None = None
+
+
+class _Armed:
+    """The place to die at, and how many times it has yet to be reached."""
+
+    def __init__(self) -> None:
+        self.name = ""
+        self.left = 0
+
+
+_armed: Final = _Armed()
+
+
+def arm(environment: Mapping[str, str]) -> None:
+    """Read the variable, once at start; raises InvalidInput for a name that is not in ``POINTS``."""
+    name, _, count = environment.get(VARIABLE, "").partition(":")
+    if not name:
+        _armed.name = ""
+        return
+    if name not in POINTS:
+        raise InvalidInput(
+            f"{VARIABLE} names {name!r}, which is no fail point.",
+            remedy="Known: " + ", ".join(sorted(POINTS)) + ".",
+        )
+    if count and not (count.isascii() and count.isdigit() and int(count) > 0):
+        raise InvalidInput(
+            f"{VARIABLE} has the count {count!r}.", remedy="Use a whole number from 1."
+        )
+    _armed.name, _armed.left = name, int(count or 1)
+
+
+def reach(name: str) -> None:
+    """This place was reached. Dies here if it is the armed one."""
+    if on_reach is not None:
+        on_reach(name)
+    if name == _armed.name:
+        _armed.left -= 1
+        if _armed.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
