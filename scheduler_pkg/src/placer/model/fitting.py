@@ -8,10 +8,9 @@ traits may be spread over the tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from placer.model import records, resource_classes
@@ -94,29 +93,6 @@ def arrange(demand: Demand, tree: Tree) -> Arrangement | str:
         return _spread(group, tree)
     search = _Search(demand, tree)
     return search.arrangement() or search.reason or "no_provider"
-
-
-def lacking(demand: Demand, tree: Tree) -> dict[str, int]:
-    """Amounts of the unnamed group's classes that no provider of ``tree`` offers at all.
-
-    They may come from a sharing pool; those of a named group never do.
-    """
-    group = demand.groups.get("")
-    if group is None:
-        return {}
-    offered = {records.class_of(place) for place in tree.offered}
-    return {name: amount for name, amount in group.resources.items() if name not in offered}
-
-
-def without(demand: Demand, names: Iterable[str]) -> Demand:
-    """``demand`` less the classes ``names`` of its unnamed group."""
-    left_out = set(names)
-    if not left_out or "" not in demand.groups:
-        return demand
-    group = demand.groups[""]
-    kept = {name: n for name, n in group.resources.items() if name not in left_out}
-    groups = {**demand.groups, "": msgspec.structs.replace(group, resources=kept)}
-    return Demand(groups, demand.isolate)
 
 
 def _spread(group: Group, tree: Tree) -> Arrangement | str:
@@ -262,7 +238,7 @@ class _Search:
             self.reason = reason
 
 
-def trait_reason(group: Group, held: set[str]) -> str | None:
+def trait_reason(group: Group, held: Set[str]) -> str | None:
     """Why providers with the traits ``held`` do not suit ``group``; None if they do."""
     for trait in group.required:
         if trait not in held:

@@ -162,7 +162,8 @@ class Alternate(Struct, frozen=True, omit_defaults=True):
 class Reason(Struct, frozen=True, omit_defaults=True):
     """Why a request was refused or failed.
 
-    ``rejected`` counts hosts by the reason that removed them, ``cells`` those left by cell;
+    ``rejected`` counts hosts by the reason that removed them, ``left`` those that each filter let
+    through (in order), ``cells`` those left in the end by cell;
     ``nearest`` says which host came closest and what it lacks, ``remedy`` what to change.
     """
 
@@ -170,6 +171,7 @@ class Reason(Struct, frozen=True, omit_defaults=True):
     message: str
     rejected: dict[str, int] = {}
     hosts_seen: int = 0
+    left: dict[str, int] = {}
     cells: dict[str, int] = {}
     nearest: str = ""
     remedy: str = ""

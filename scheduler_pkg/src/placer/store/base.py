@@ -7,16 +7,19 @@ and may yet be). Conditional writes say False when their condition did not hold:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
+from placer.model.catalog import Flavor, Image
 from placer.model.commit_record import CommitRecord, Decision
+from placer.model.groups import ServerGroup
 from placer.model.host_view import HostView
 from placer.model.instance import Instance
 from placer.model.records import HostRow
 from placer.model.request import Request
 from placer.model.work import Work
+from placer.store.hints import HintStore
 
 
 class RequestStore(Protocol):
@@ -72,7 +75,7 @@ class RecordStore(Protocol):
         """Take it off that list. Safe to repeat."""
 
 
-class CellStore(RequestStore, RecordStore, Protocol):
+class CellStore(RequestStore, RecordStore, HintStore, Protocol):
     """One cell's keyspace, reached through coordinators of that cell's own datacenter."""
 
     @property
@@ -124,3 +127,46 @@ class GlobalStore(Protocol):
 
     async def list_instances(self, project: str, *, limit: int, marker: str = "") -> InstancePage:
         """Instances of ``project`` in all regions, newest first. A bad marker: InvalidInput."""
+
+
+class NamedStore(Protocol[T]):
+    """Definitions by name, the same in all cells."""
+
+    async def get(self, name: str) -> T | None: ...
+
+    async def put(self, name: str, value: T) -> bool:
+        """Write it; False if it was there with the same content. The last of two writers wins."""
+
+    async def drop(self, name: str) -> bool:
+        """Take it away; False if it was not there."""
+
+    async def page(self, *, limit: int, after: str = "") -> list[T]:
+        """Up to ``limit`` definitions in the order of their names, after ``after``."""
+
+
+class GroupStore(Protocol):
+    """Server groups by id, the same in all cells."""
+
+    async def get(self, group_id: str) -> ServerGroup | None: ...
+
+    async def put(self, group: ServerGroup) -> None:
+        """Write a new group. Safe to repeat."""
+
+    async def drop(self, group_id: str) -> bool:
+        """Take it away; False if it was not there."""
+
+    async def page(self, project: str, *, limit: int, after: str = "") -> list[ServerGroup]:
+        """Up to ``limit`` groups of ``project`` in the order of their ids, after ``after``."""
+
+
+class Catalog(Protocol):
+    """What requests may name. Read and written at LOCAL_QUORUM, ordered by revision."""
+
+    @property
+    def flavors(self) -> NamedStore[Flavor]: ...
+
+    @property
+    def images(self) -> NamedStore[Image]: ...
+
+    @property
+    def groups(self) -> GroupStore: ...

@@ -51,6 +51,8 @@ from placer.model.instance import Instance
 from placer.model.records import Health, HostRow, HostStatus, Record, RowKind
 from placer.store import statements
 from placer.store.base import InstancePage
+from placer.store.catalog import CassandraCatalog
+from placer.store.hints import CassandraHints
 from placer.store.records import CassandraRecords, applied
 from placer.store.requests import CassandraRequests
 from placer.store.statements import Statement
@@ -287,7 +289,7 @@ def _content(row: HostRow) -> tuple[Any, ...]:
     return row.name, row.rev, row.status.value, text, health
 
 
-class CassandraCellStore(CassandraRequests, CassandraRecords):
+class CassandraCellStore(CassandraRequests, CassandraRecords, CassandraHints):
     """``CellStore`` on one cell's keyspace."""
 
     def __init__(self, session: CassandraSession, work_shards: int) -> None:
@@ -401,6 +403,7 @@ class Stores:
         self._sessions: dict[str, CassandraSession] = {home.cell.name: home}
         self._connecting: dict[str, asyncio.Lock] = {}
         self.globals = CassandraGlobalStore(home)
+        self.catalog = CassandraCatalog(home)
 
     async def cell(self, name: str) -> CassandraCellStore:
         """The store of cell ``name``; raises UnknownCell, or StoreUnavailable if it is cut off."""

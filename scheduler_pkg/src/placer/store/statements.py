@@ -199,6 +199,21 @@ READ_WORK: Final = Statement(
     idempotent=True,
 )
 
+READ_HINTS: Final = Statement(
+    name="read_hints",
+    cql="SELECT body FROM {keyspace}.bucket_hint WHERE cell = ?",
+    consistency=Cl.LOCAL_ONE,
+    idempotent=True,
+)
+
+WRITE_HINT: Final = Statement(
+    name="write_hint",
+    cql="INSERT INTO {keyspace}.bucket_hint (cell, bucket, body) VALUES (?, ?, ?) "
+    "USING TIMESTAMP ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
 PUT_INSTANCE: Final = Statement(
     name="put_instance",
     cql="INSERT INTO {keyspace}.instance (id, rev, body) VALUES (?, ?, ?) USING TIMESTAMP ?",
@@ -236,6 +251,91 @@ LIST_INSTANCES_AFTER: Final = Statement(
     idempotent=True,
 )
 
+
+class NamedTable(Struct, frozen=True):
+    """The statements of a table of definitions by name, all in one partition (there are few)."""
+
+    get: Statement
+    page: Statement
+    put: Statement
+
+
+def _named(table: str) -> NamedTable:
+    """A row that is ``gone`` keeps its name and revision, so that no old write can bring it back."""
+    return NamedTable(
+        get=Statement(
+            name=f"get_{table}",
+            cql=f"SELECT rev, gone, body FROM {{keyspace}}.{table} WHERE shard = 0 AND name = ?",
+            consistency=Cl.LOCAL_QUORUM,
+            idempotent=True,
+        ),
+        page=Statement(
+            name=f"page_{table}",
+            cql=f"SELECT name, gone, body FROM {{keyspace}}.{table} "
+            "WHERE shard = 0 AND name > ? LIMIT ?",
+            consistency=Cl.LOCAL_QUORUM,
+            idempotent=True,
+        ),
+        put=Statement(
+            name=f"put_{table}",
+            cql=f"INSERT INTO {{keyspace}}.{table} (shard, name, rev, gone, body) "
+            "VALUES (0, ?, ?, ?, ?) USING TIMESTAMP ?",
+            consistency=Cl.LOCAL_QUORUM,
+            idempotent=True,
+        ),
+    )
+
+
+FLAVORS: Final = _named("flavor")
+IMAGES: Final = _named("image")
+
+GET_SERVER_GROUP: Final = Statement(
+    name="get_server_group",
+    cql="SELECT rev, gone, body FROM {keyspace}.server_group WHERE id = ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+PUT_SERVER_GROUP: Final = Statement(
+    name="put_server_group",
+    cql="INSERT INTO {keyspace}.server_group (id, rev, gone, body) VALUES (?, ?, ?, ?) "
+    "USING TIMESTAMP ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+PUT_SERVER_GROUP_BY_PROJECT: Final = Statement(
+    name="put_server_group_by_project",
+    cql="INSERT INTO {keyspace}.server_group_by_project (project, id, rev, gone, body) "
+    "VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+PAGE_SERVER_GROUPS: Final = Statement(
+    name="page_server_groups",
+    cql="SELECT id, gone, body FROM {keyspace}.server_group_by_project "
+    "WHERE project = ? AND id > ? LIMIT ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+NOTE_REQUEST: Final = Statement(
+    name="note_request",
+    cql="INSERT INTO {keyspace}.request_by_project (project, created_ms, id) VALUES (?, ?, ?) "
+    "USING TIMESTAMP 1",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
+PAGE_REQUESTS: Final = Statement(
+    name="page_requests",
+    cql="SELECT created_ms, id FROM {keyspace}.request_by_project "
+    "WHERE project = ? AND (created_ms, id) < (?, ?) LIMIT ?",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
 CELL_STATEMENTS: Final = (
     READ_HOST,
     READ_HOST_SERIAL,
@@ -251,6 +351,8 @@ CELL_STATEMENTS: Final = (
     DELETE_RECORD,
     READ_VIEWS,
     WRITE_VIEW,
+    READ_HINTS,
+    WRITE_HINT,
     ADD_REQUEST,
     ADD_REQUEST_ONCE,
     CHANGE_REQUEST,
@@ -259,6 +361,8 @@ CELL_STATEMENTS: Final = (
     ADD_WORK,
     DROP_WORK,
     READ_WORK,
+    NOTE_REQUEST,
+    PAGE_REQUESTS,
 )
 
 GLOBAL_STATEMENTS: Final = (
@@ -267,4 +371,10 @@ GLOBAL_STATEMENTS: Final = (
     GET_INSTANCE,
     LIST_INSTANCES,
     LIST_INSTANCES_AFTER,
+    *(FLAVORS.get, FLAVORS.page, FLAVORS.put),
+    *(IMAGES.get, IMAGES.page, IMAGES.put),
+    GET_SERVER_GROUP,
+    PUT_SERVER_GROUP,
+    PUT_SERVER_GROUP_BY_PROJECT,
+    PAGE_SERVER_GROUPS,
 )

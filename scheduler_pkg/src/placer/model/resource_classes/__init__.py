@@ -5,16 +5,13 @@ Further classes come from packages that name them under the entry point ``placer
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
 import os_resource_classes
 
-from placer.errors import InvalidInput, UnknownResourceClass
+from placer.errors import UnknownResourceClass
 from placer.model import plugins
-from placer.model.records import MAX_INT, Inventory
 from placer.model.resource_classes.base import ResourceClass
 from placer.model.resource_classes.devices import Devices
 from placer.model.resource_classes.divisible import Divisible
@@ -24,10 +21,6 @@ BAREMETAL: Final = "CUSTOM_BAREMETAL"
 #: An address of a network: whole units with an identity, handed out by the claim.
 ADDRESS: Final = "IPV4_ADDRESS"
 ENTRY_POINTS: Final = "placer.resource_classes"
-
-#: Units, bytes or keys that one inventory may hold, so that a host's row stays small.
-UNITS_MAX: Final = 4096
-RATIO_MAX: Final = 10_000.0
 
 _BUILT_IN: Final[dict[str, ResourceClass]] = {
     **{name: Divisible() for name in os_resource_classes.STANDARDS},
@@ -61,39 +54,3 @@ def get(name: str) -> ResourceClass:
             resource_class=name,
         )
     return known
-
-
-def check(inventories: Mapping[str, Inventory]) -> None:
-    """That each class may be offered like this; raises InvalidInput naming what is wrong.
-
-    First what Placement asks of every inventory, then what the class asks of its own fields.
-    """
-    for name, inventory in inventories.items():
-        kind = get(name)
-        reason = _limits(inventory) or kind.check_inventory(inventory)
-        if reason:
-            raise InvalidInput(
-                f"The inventory of {name} cannot be used: {reason}.",
-                remedy="Correct what the host reports.",
-                resource_class=name,
-            )
-
-
-def _limits(inventory: Inventory) -> str | None:
-    if not 0 <= inventory.total <= MAX_INT:
-        return f"total is {inventory.total}, which is not 0 to {MAX_INT}"
-    whole = (inventory.min_unit, inventory.max_unit, inventory.step_size)
-    if any(not 1 <= number <= MAX_INT for number in whole):
-        return f"min_unit, max_unit and step_size must be 1 to {MAX_INT}"
-    if not 0 <= inventory.reserved <= inventory.total:
-        return f"reserved is {inventory.reserved}, which is not 0 to its total"
-    if inventory.min_unit > inventory.max_unit:
-        return f"min_unit {inventory.min_unit} is above max_unit {inventory.max_unit}"
-    ratio = inventory.allocation_ratio
-    if not math.isfinite(ratio) or not 0 < ratio <= RATIO_MAX:
-        return f"allocation_ratio {ratio:g} is not above 0 and at most {RATIO_MAX:g}"
-    if inventory.capacity > MAX_INT:
-        return f"(total - reserved) x allocation_ratio is above {MAX_INT}"
-    if len(inventory.units) > UNITS_MAX or len(inventory.fields) > UNITS_MAX:
-        return f"it has more than {UNITS_MAX} units or fields"
-    return None

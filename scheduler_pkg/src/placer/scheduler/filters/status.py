@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from placer.model.host_view import HostView
 from placer.model.records import HostStatus
-from placer.model.request import RequestSpec
+from placer.scheduler.wanted import Wanted
 
 
 class StatusFilter:
-    def rejects(self, spec: RequestSpec, view: HostView) -> str | None:
+    def applies(self, wanted: Wanted) -> bool:
+        return True
+
+    def rejects(self, wanted: Wanted, view: HostView) -> str | None:
         return None if view.status is HostStatus.UP else f"host_{view.status}"

@@ -7,12 +7,15 @@ of Fragmentation", USENIX ATC 2023).
 from __future__ import annotations
 
 from placer.model.host_view import HostView
-from placer.model.request import RequestSpec
+from placer.scheduler.wanted import Wanted
 
 
 class UnwantedClasses:
     """Score 1.0 when the host offers nothing that was not asked for, falling with each such class."""
 
-    def score(self, spec: RequestSpec, view: HostView) -> float:
-        unwanted = sum(1 for name in view.offered if name not in spec.resources)
+    def applies(self, wanted: Wanted) -> bool:
+        return True
+
+    def score(self, wanted: Wanted, view: HostView) -> float:
+        unwanted = len(view.totals().keys() - wanted.amounts.keys())
         return 1.0 / (1 + unwanted)
