@@ -21,6 +21,8 @@ from placer.model.request import Request
 from placer.model.work import Work
 from placer.store.hints import HintStore
 
+T = TypeVar("T")
+
 
 class RequestStore(Protocol):
     """The log of the requests whose home is one cell, and its work rows."""
@@ -75,7 +77,19 @@ class RecordStore(Protocol):
         """Take it off that list. Safe to repeat."""
 
 
-class CellStore(RequestStore, RecordStore, HintStore, Protocol):
+class RequestIndex(Protocol):
+    """Requests of one cell's log by project, newest first."""
+
+    async def note_request(self, request: Request) -> None:
+        """Plain write; safe to repeat. A request that was not noted is missing from lists only."""
+
+    async def page_requests(
+        self, project: str, *, limit: int, before: tuple[int, str] | None = None
+    ) -> list[tuple[int, str]]:
+        """(created_ms, id) of up to ``limit`` requests, after ``before`` in the order of the list."""
+
+
+class CellStore(RequestStore, RequestIndex, RecordStore, HintStore, Protocol):
     """One cell's keyspace, reached through coordinators of that cell's own datacenter."""
 
     @property

@@ -51,7 +51,7 @@ from placer.model.instance import Instance
 from placer.model.records import Health, HostRow, HostStatus, Record, RowKind
 from placer.store import statements
 from placer.store.base import InstancePage
-from placer.store.catalog import CassandraCatalog
+from placer.store.catalog import CassandraCatalog, CassandraRequestIndex
 from placer.store.hints import CassandraHints
 from placer.store.records import CassandraRecords, applied
 from placer.store.requests import CassandraRequests
@@ -289,7 +289,9 @@ def _content(row: HostRow) -> tuple[Any, ...]:
     return row.name, row.rev, row.status.value, text, health
 
 
-class CassandraCellStore(CassandraRequests, CassandraRecords, CassandraHints):
+class CassandraCellStore(
+    CassandraRequests, CassandraRequestIndex, CassandraRecords, CassandraHints
+):
     """``CellStore`` on one cell's keyspace."""
 
     def __init__(self, session: CassandraSession, work_shards: int) -> None:
