@@ -20,11 +20,11 @@ from placer.claims.protocol import HostWriter
 from placer.errors import PlacerError
 from placer.history import HistoryWriter
 from placer.model import ids, networks, records
-from placer.model.fitting import demand_of
 from placer.model.networks import NetworkSpec
 from placer.model.records import ClaimState, HostRow, Inventory
+from placer.model.request import RequestSpec
 from placer.model.resource_classes import ADDRESS
-from placer.scheduler.network import Slices, with_address
+from placer.scheduler.network import Slices
 from placer.settings import Scheduler
 
 from .clock import run_simulated
@@ -36,7 +36,7 @@ HOSTS = ("h1", "h2", "h3")
 SEEDS = range(200)
 #: Six addresses, less than three hosts want to keep: they have to give back to each other.
 UNITS = networks.network_inventory(NetworkSpec(cidr="10.0.0.0/29")).units
-DEMAND = with_address(demand_of({"VCPU": 1}), NETWORK)
+DEMAND = RequestSpec(resources={"VCPU": 1}, network=NETWORK).demand
 
 
 class Process:

@@ -9,24 +9,25 @@ for the same host ends what was begun, by this process or another.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
-from msgspec import Struct
 
 from placer.claims import slices
 from placer.claims.operations import Operation, Refusal
 from placer.claims.protocol import HostWriter
 from placer.errors import Conflict, PlacerError
 from placer.model import ids, networks
-from placer.model.fitting import Demand, Group
 from placer.model.records import ClaimState, HostRow
-from placer.model.request import network_trait
 from placer.model.resource_classes import ADDRESS
-from placer.settings import Scheduler
-from placer.store.base import CellStore
+from placer.settings import Scheduler, Settings
+from placer.store.base import CellStore, CellStores
 
 log = structlog.get_logger(__name__)
+
+#: The writer of a cell's rows; raises StoreUnavailable while the cell is cut off.
+Writer = Callable[[str], Awaitable[HostWriter]]
 
 NETWORK_UNKNOWN: Final = "network_unknown"
 #: Rounds of one refill: each but the last lost to somebody else who moved the pool's row.
@@ -201,28 +202,32 @@ class Slices:
         return result
 
 
-class WithoutAddress(Struct, frozen=True):
-    """A demand without the networks it asks for, and which these are."""
+class Networks:
+    """The slices of all cells, for the conductor. ``writer`` gives the writer of a cell's rows."""
 
-    demand: Demand
-    networks: tuple[str, ...]
+    def __init__(self, settings: Settings, stores: CellStores, writer: Writer) -> None:
+        self._settings = settings
+        self._stores = stores
+        self._writer = writer
+        self._cells: dict[str, Slices] = {}
 
+    async def refill(self, cell: str, host: str, network: str) -> HostRow | Refusal:
+        """``Slices.refill`` in ``cell``; raises StoreUnavailable too while the cell is cut off."""
+        if cell not in self._cells:
+            store, writer = await self._stores.cell(cell), await self._writer(cell)
+            deadline_s = self._settings.cluster.claim_deadline_s
+            fresh = Slices(store, writer, self._settings.scheduler, deadline_s)
+            self._cells.setdefault(cell, fresh)
+        return await self._cells[cell].refill(host, network)
 
-def without_addresses(demand: Demand) -> WithoutAddress:
-    """``demand`` without its network groups: what a host must have before a refill is worth it."""
-    wanted = {n: g for n, g in demand.groups.items() if not n.startswith(_GROUP)}
-    named = tuple(n.removeprefix(_GROUP) for n in demand.groups if n.startswith(_GROUP))
-    return WithoutAddress(Demand(wanted, isolate=demand.isolate), named)
+    def is_low(self, row: HostRow, network: str) -> bool:
+        """Whether a host that was just claimed should be refilled in the background."""
+        return 2 * len(_free(row, network)) <= self._settings.scheduler.network_slice
 
-
-def with_address(demand: Demand, network: str) -> Demand:
-    """``demand`` with one address of ``network``."""
-    group = Group({ADDRESS: 1}, required=(network_trait(network),))
-    return Demand({**demand.groups, _GROUP + network: group}, isolate=demand.isolate)
-
-
-#: What RequestSpec.demand calls the group of an address.
-_GROUP: Final = "network:"
+    def close(self) -> None:
+        """Cut short what is under way."""
+        for slices_ in self._cells.values():
+            slices_.close()
 
 
 def _free(row: HostRow, network: str) -> frozenset[str]:
