@@ -30,6 +30,15 @@ POINTS: Final[dict[str, str]] = {
     "writeset.settled": "All rows are settled; the record is still there.",
     "recovery.aborted": "Recovery aborted an old write set; its rows have tags.",
     "recovery.row_settled": "Recovery settled one more row of a write set.",
+    "request.claimed": "The claims of a request stand; the request does not name them.",
+    "request.placed": "The request names its claims; no agent was told.",
+    "request.reopening": "A build failed; the request says nothing of it yet.",
+    "request.reopened": "A build failed; the request is open again, nobody was woken.",
+    "cancel.released": "A cancelled request's claims are given up; it still names them.",
+    "recovery.before_take": "An open request was found that nobody works on.",
+    "recovery.taken": "An open request was taken over; nobody works on it yet.",
+    "network.taken": "A pool gave addresses to a host; the host's slice does not have them.",
+    "network.returning": "A host's addresses are marked as going back; its slice has them.",
     "recovery.before_delete": "All rows of a decided write set are clean; its record is there.",
 }
 

@@ -1,4 +1,4 @@
-"""Rows that no agent reports: pools and server groups. An operator's call makes or changes them."""
+"""Pools: rows that no agent reports. An operator's call makes or changes them."""
 
 from __future__ import annotations
 
@@ -53,26 +53,3 @@ class PutPool(Change, frozen=True):
         if lacks_units or any(amount < 0 for amount in free.values()):
             return Refusal(POOL_IN_USE)
         return msgspec.structs.replace(row, records=after, status=HostStatus.UP, name=self.name)
-
-
-class MakeGroup(Change, frozen=True):
-    """Make the row of a server group; nothing to do where it is."""
-
-    group: str
-    name: str
-
-    def done(self, row: HostRow) -> bool:
-        return row.kind is RowKind.GROUP
-
-    def founding(self, host: str) -> HostRow | None:
-        return HostRow(
-            host=host,
-            name=self.name,
-            rev=0,
-            status=HostStatus.UP,
-            records=(),
-            kind=RowKind.GROUP,
-        )
-
-    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
-        return row if self.done(row) else Refusal(f"row_is_{row.kind}")

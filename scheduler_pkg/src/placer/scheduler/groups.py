@@ -13,14 +13,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from placer.claims.operations import Refusal
-from placer.claims.pools import MakeGroup
-from placer.claims.protocol import HostWriter
-from placer.errors import Conflict
 from placer.model import groups
 from placer.model.groups import Place, Policy, Scope, ServerGroup
 from placer.model.host_view import HostView
-from placer.model.records import RowKind
 from placer.settings import Cell
 from placer.store.base import CellStore
 
@@ -39,29 +34,14 @@ class GroupFacts(Struct, frozen=True):
         return msgspec.structs.replace(self, members=(*self.members, place))
 
 
-async def create_group(writer: HostWriter, group: ServerGroup, deadline_s: float) -> None:
-    """Make the group's row in its home cell, whose writer this is. Safe to repeat.
-
-    Raises Conflict or StoreError; the group must not be told of before this has returned.
-    """
-    if not group.has_row:
-        return
-    result = await writer.submit(
-        group.id, MakeGroup(group=group.id, name=group.name), deadline_s=deadline_s
-    )
-    if isinstance(result, Refusal):
-        raise Conflict(
-            f"The group {group.id} cannot be made: {result.reason}.", remedy="Use a new id."
-        )
-
-
 async def read_facts(store: CellStore, group: ServerGroup) -> GroupFacts:
-    """Where the members are. ``store`` is that of the group's home cell; raises NotFound, StoreError."""
-    if not group.has_row:
+    """Where the members are. ``store`` is that of the group's home cell; raises StoreError.
+
+    The first member to join makes the row, so that a group without a row is one without members.
+    """
+    row = await store.read_row(group.id) if group.has_row else None
+    if row is None:
         return GroupFacts(group)
-    row = await store.read_row(group.id)
-    if row is None or row.kind is not RowKind.GROUP:
-        raise groups.unknown_group(group.id)
     return GroupFacts(group, tuple(groups.place_of(claim.data) for claim in row.claims))
 
 

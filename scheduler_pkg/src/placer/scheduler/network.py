@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from placer import failpoints
 from placer.claims import slices
 from placer.claims.operations import Operation, Refusal
 from placer.claims.protocol import HostWriter
@@ -108,6 +109,7 @@ class Slices:
                 return row
             taken = await self._take(host, pool, self._size - len(free))
             if isinstance(taken, HostRow):
+                failpoints.reach("network.taken")
                 return await self._settle(host, network, taken)
             if taken.reason == slices.NO_ADDRESS and not free and not asked_others:
                 asked_others = True
@@ -162,6 +164,7 @@ class Slices:
         if not marked:
             return row
         changed = await self._write(pool.host, slices.MarkReturning(frozenset(marked)))
+        failpoints.reach("network.returning")
         return await self._settle(host, network, changed)
 
     async def _ask_others(self, host: str, network: str, pool: HostRow) -> None:
