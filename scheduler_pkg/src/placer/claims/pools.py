@@ -1,4 +1,4 @@
-"""Pools: rows that no agent reports. An operator's call makes or changes them."""
+"""Rows that no agent reports: pools and server groups. A call to the API makes or changes them."""
 
 from __future__ import annotations
 
@@ -53,3 +53,21 @@ class PutPool(Change, frozen=True):
         if lacks_units or any(amount < 0 for amount in free.values()):
             return Refusal(POOL_IN_USE)
         return msgspec.structs.replace(row, records=after, status=HostStatus.UP, name=self.name)
+
+
+class MakeGroup(Change, frozen=True):
+    """Make the row of a server group, which has no providers and no members yet."""
+
+    group: str
+    name: str
+
+    def founding(self, host: str) -> HostRow | None:
+        return HostRow(
+            host=host, name=self.name, rev=0, status=HostStatus.UP, records=(), kind=RowKind.GROUP
+        )
+
+    def done(self, row: HostRow) -> bool:
+        return row.kind is RowKind.GROUP
+
+    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        return row if self.done(row) else Refusal(f"row_is_{row.kind}")

@@ -13,6 +13,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from placer.claims.operations import Refusal
+from placer.claims.pools import MakeGroup
+from placer.claims.protocol import HostWriter
+from placer.errors import Conflict
 from placer.model import groups
 from placer.model.groups import Place, Policy, Scope, ServerGroup
 from placer.model.host_view import HostView
@@ -34,10 +38,25 @@ class GroupFacts(Struct, frozen=True):
         return msgspec.structs.replace(self, members=(*self.members, place))
 
 
+async def create_group(writer: HostWriter, group: ServerGroup, deadline_s: float) -> None:
+    """Make the group's row in its home cell, whose writer this is. Safe to repeat.
+
+    Raises Conflict or StoreError; the group must not be told of before this has returned.
+    """
+    if not group.has_row:
+        return
+    operation = MakeGroup(group=group.id, name=group.name)
+    result = await writer.submit(group.id, operation, deadline_s=deadline_s)
+    if isinstance(result, Refusal):
+        raise Conflict(
+            f"The group {group.id} cannot be made: {result.reason}.", remedy="Use a new id."
+        )
+
+
 async def read_facts(store: CellStore, group: ServerGroup) -> GroupFacts:
     """Where the members are. ``store`` is that of the group's home cell; raises StoreError.
 
-    The first member to join makes the row, so that a group without a row is one without members.
+    Should the row be missing, its first member makes it: the group then has none yet.
     """
     row = await store.read_row(group.id) if group.has_row else None
     if row is None:

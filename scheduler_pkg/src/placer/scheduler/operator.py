@@ -1,4 +1,4 @@
-"""What operators' calls change in rows that no agent reports: pools and networks.
+"""What operators' calls change in rows that no agent reports: pools, networks, server groups.
 
 API servers have no right to write rows; they hand such calls to any scheduler of their cell, which
 writes to the cell that the call names. Every call is idempotent: repeated, it changes nothing.
@@ -14,11 +14,13 @@ from placer.claims.pools import POOL_IN_USE, PutPool
 from placer.claims.protocol import HostWriter
 from placer.errors import Conflict
 from placer.model import networks
+from placer.model.groups import ServerGroup
 from placer.model.host_view import HostView, summarize
 from placer.model.networks import NetworkSpec, NetworkView, PoolSpec, PoolView
 from placer.model.records import HostRow
 from placer.model.request import network_trait
 from placer.model.resource_classes import ADDRESS
+from placer.scheduler.groups import create_group
 from placer.settings import Settings
 
 _REFUSED: Final = {
@@ -53,6 +55,11 @@ class Operator:
         row, named = networks.network_id(cell, name), networks.row_name(name)
         operation = PutPool(row, named, offered, (network_trait(name),))
         return networks.network_view(self._view(cell, await self._put(cell, name, operation)))
+
+    async def create_group(self, group: ServerGroup) -> None:
+        """Make the row of ``group`` if its rule needs one."""
+        writer = await self._writer(self._settings.cluster.cell(group.home_cell).name)
+        await create_group(writer, group, self._settings.cluster.claim_deadline_s)
 
     async def _put(self, cell: str, name: str, operation: PutPool) -> HostRow:
         writer = await self._writer(self._settings.cluster.cell(cell).name)

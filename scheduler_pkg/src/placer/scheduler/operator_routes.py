@@ -8,6 +8,7 @@ from litestar import put
 from litestar.datastructures import State
 from litestar.params import FromPath
 
+from placer.model.groups import ServerGroup
 from placer.model.networks import NetworkSpec, NetworkView, PoolSpec, PoolView
 from placer.scheduler.operator import Operator
 
@@ -26,4 +27,12 @@ async def put_network(name: FromPath[str], data: NetworkSpec, state: State) -> N
     return await operator.put_network(name, data)
 
 
-OPERATOR_ROUTES: Final = (put_pool, put_network)
+@put("/internal/v1/server-groups")
+async def put_group(data: ServerGroup, state: State) -> ServerGroup:
+    """Make the group's row before anybody hears of the group."""
+    operator: Operator = state.process.operator
+    await operator.create_group(data)
+    return data
+
+
+OPERATOR_ROUTES: Final = (put_pool, put_network, put_group)
