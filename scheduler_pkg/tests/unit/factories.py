@@ -5,6 +5,8 @@ from __future__ import annotations
 from placer.model.host_view import HostView, summarize
 from placer.model.records import HostRow, HostStatus, Inventory, inventory_record
 from placer.model.request import RequestSpec
+from placer.scheduler.wanted import Wanted
+from placer.settings import Scheduler
 
 
 def row(
@@ -28,3 +30,12 @@ def view(name: str = "h1", **more: object) -> HostView:
 
 def spec(vcpu: int = 1, **more: object) -> RequestSpec:
     return RequestSpec(resources={"VCPU": vcpu}, **more)  # type: ignore[arg-type]
+
+
+def wanted(asked: RequestSpec, *, settings: Scheduler | None = None, **more: object) -> Wanted:
+    return Wanted(
+        spec=asked,
+        demand=asked.demand,
+        settings=settings or Scheduler(),
+        **more,  # type: ignore[arg-type]
+    )

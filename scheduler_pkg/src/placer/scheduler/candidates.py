@@ -17,6 +17,7 @@ import msgspec
 from placer.model import hint as hints_of
 from placer.model.hint import BucketHint
 from placer.model.host_view import HostView
+from placer.scheduler import explain
 from placer.scheduler.hints import Hints
 from placer.scheduler.select import Selection, Sieve
 from placer.scheduler.wanted import Wanted
@@ -41,12 +42,20 @@ async def search(
     hosts: int,
     rng: random.Random,
 ) -> Selection:
-    """Up to ``hosts`` hosts of one cell with ``buckets`` buckets; none: they are in no bucket read.
+    """Up to ``hosts`` hosts of one cell with ``buckets`` buckets; ``why`` says why there are none.
 
     Reads in parallel within a step, and twice as many buckets in each further step. Raises
     StoreError, and InvalidInput for an unknown weigher. Changes nothing; safe to repeat.
     """
-    settings = wanted.settings
+    found = await _search(views, hints, wanted, buckets, hosts, rng)
+    if found.ranked:
+        return found
+    return msgspec.structs.replace(found, why=explain.refusal(wanted, [found]))
+
+
+async def _search(
+    views: Views, hints: Hints | None, wanted: Wanted, buckets: int, hosts: int, rng: random.Random
+) -> Selection:
     sieve = Sieve(wanted, rng)
     first = _sample(wanted, hints.known if hints else {}, buckets, rng)
     await _read(views, sieve, first)
@@ -55,7 +64,7 @@ async def search(
     known = await hints.fresh() if hints else {}
     rest = _widening(wanted, known, buckets, first, rng)
     unread = {bucket: hint.hosts for bucket, hint in known.items() if bucket not in first}
-    size = 2 * settings.sample_buckets
+    size = 2 * wanted.settings.sample_buckets
     while rest and sieve.found < hosts:
         batch, rest = rest[:size], rest[size:]
         await _read(views, sieve, batch)
