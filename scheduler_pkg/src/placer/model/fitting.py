@@ -185,7 +185,9 @@ class _Search:
         for key, traits in self._tree.providers.items():
             missing = [c for c in group.resources if records.slot(key, c) not in self._tree.offered]
             if missing:
-                self._because(f"{missing[0]}:not_offered", weak=True)
+                nowhere = [c for c in missing if not self._offered_somewhere(c)]
+                reason = f"{nowhere[0]}:not_offered" if nowhere else "no_provider_has_all"
+                self._because(reason, weak=True)
                 continue
             held = set(traits)
             for name in group.resources:
@@ -194,6 +196,9 @@ class _Search:
                 self._because(reason)
             else:
                 yield key
+
+    def _offered_somewhere(self, name: str) -> bool:
+        return any(records.slot(key, name) in self._tree.offered for key in self._tree.providers)
 
     def _place_unnamed(self, group: Group | None) -> bool:
         if group is None:

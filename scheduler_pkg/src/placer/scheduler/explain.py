@@ -36,6 +36,7 @@ _REMEDIES: Final[dict[str, str]] = {
     "image": "No host can run an image with {about}; use another image.",
     "trait_missing": "Leave the trait {about} out, or ask a cell whose hosts have it.",
     "trait_forbidden": "Allow the trait {about}, or ask a cell with hosts that do not have it.",
+    "no_provider_has_all": "Split the group: no one provider has all of its classes.",
     "too_many_ways": "Ask for fewer or simpler groups.",
     "no_provider": "Ask again once hosts have reported what they have.",
 }
@@ -117,7 +118,7 @@ def _message(seen: int, unread: int, cells: dict[str, int], left: dict[str, int]
 def _remedy(wanted: Wanted, rejected: Counter[str], furthest: list[HostView]) -> str:
     """What to change: by the most frequent reason, then by the next of another kind."""
     said: list[str] = []
-    for reason, _ in rejected.most_common(REASONS_MAX):
+    for reason in sorted(rejected, key=lambda reason: (-rejected[reason], reason)):
         text = _remedy_of(wanted, reason, furthest)
         if text and text not in said:
             said.append(text)
