@@ -10,11 +10,13 @@ import httpx
 from litestar import Litestar
 
 from placer import http
+from placer.api.native import openapi, routes, versions
+from placer.api.native.context import Service
 from placer.api.native.intake import Intake, scheduler_client
-from placer.api.native.routes import ROUTES, Service
+from placer.api.native.schedulers import Schedulers
 from placer.errors import InvalidInput
 from placer.settings import Api, Settings, read_secret
-from placer.store.base import CellStore, GlobalStore
+from placer.store.base import Catalog, CellStore, GlobalStore
 
 _GRACE_S = 5.0
 #: Names no request: reading it asks the own cell's keyspace and nothing else.
@@ -26,6 +28,9 @@ class Stores(Protocol):
 
     @property
     def globals(self) -> GlobalStore: ...
+
+    @property
+    def catalog(self) -> Catalog: ...
 
     async def cell(self, name: str) -> CellStore: ...
 
@@ -62,7 +67,15 @@ def application(
                 settings, service_token, api.inflight_max, transport
             ) as client:
                 intake = Intake(settings, home, client, api.inflight_max)
-                app.state.service = Service(settings, api, stores, stores.globals, intake)
+                app.state.service = Service(
+                    settings,
+                    api,
+                    stores,
+                    stores.globals,
+                    stores.catalog,
+                    intake,
+                    Schedulers(settings, client),
+                )
                 yield
                 await intake.close(_GRACE_S)
         finally:
@@ -74,14 +87,15 @@ def application(
         await store.get_request(f"{settings.cell}.{_PROBE}")
 
     return http.create_app(
-        ROUTES,
+        [routes.router()],
         token=read_secret(api.token_file),
         ready=own_cell_answers,
         lifespan=lifespan,
         body_bytes_max=api.body_bytes_max,
         inflight_max=api.inflight_max,
         title="Placer, native API",
-        openapi=True,
+        openapi=openapi.finish,
+        versions=versions.VERSIONS,
     )
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
 
 from placer.errors import StoreUnavailable, UnknownCell
+from placer.model.catalog import Flavor, Image
+from placer.model.commit_record import CommitRecord, Decision
+from placer.model.groups import ServerGroup
+from placer.model.hint import BucketHint
 from placer.model.host_view import HostView
 from placer.model.instance import Instance
 from placer.model.records import HostRow
 from placer.model.request import Request
+from placer.model.work import Work
 from placer.store.base import InstancePage
 
+T = TypeVar("T")
 
-class MemoryCell:
-    """A ``CellStore`` with views and requests; ``down`` makes it fail like a cell that is cut off."""
 
-    def __init__(self, cell: str, region: str) -> None:
-        self.cell = cell
-        self.region = region
-        self.views: dict[int, list[HostView]] = {}
-        self.requests: dict[str, Request] = {}
-        self.down = False
+class _NoRows:
+    """The parts of a ``CellStore`` that an API server has no right to."""
 
     async def read_row(self, host: str, *, serial: bool = False) -> HostRow | None:
         raise NotImplementedError
@@ -34,22 +35,98 @@ class MemoryCell:
     def scan_rows(self) -> AsyncIterator[HostRow]:
         raise NotImplementedError
 
+    async def write_view(self, view: HostView) -> None:
+        raise NotImplementedError
+
+    async def read_hints(self) -> list[BucketHint]:
+        raise NotImplementedError
+
+    async def write_hint(self, hint: BucketHint, at_us: int) -> None:
+        raise NotImplementedError
+
+    async def note_writeset(self, writeset: str) -> None:
+        raise NotImplementedError
+
+    async def add_record(self, record: CommitRecord) -> bool:
+        raise NotImplementedError
+
+    async def read_record(self, writeset: str) -> CommitRecord | None:
+        raise NotImplementedError
+
+    async def decide_record(self, writeset: str, decision: Decision) -> bool:
+        raise NotImplementedError
+
+    async def delete_record(self, writeset: str, *, if_state: Decision) -> bool:
+        raise NotImplementedError
+
+    async def noted_writesets(self, slot: int) -> list[str]:
+        raise NotImplementedError
+
+    async def forget_writeset(self, writeset: str) -> None:
+        raise NotImplementedError
+
+
+class MemoryCell(_NoRows):
+    """A ``CellStore`` with views and requests; ``down`` makes it fail like a cell that is cut off."""
+
+    def __init__(self, cell: str, region: str) -> None:
+        self.cell = cell
+        self.region = region
+        self.views: dict[int, list[HostView]] = {}
+        self.requests: dict[str, Request] = {}
+        self.work: dict[str, Work] = {}
+        self.noted: set[tuple[str, int, str]] = set()
+        self.down = False
+
     async def read_views(self, bucket: int) -> list[HostView]:
         self._answer()
         return list(self.views.get(bucket, []))
 
-    async def write_view(self, view: HostView) -> None:
-        raise NotImplementedError
+    async def add_request(self, request: Request, work: Work) -> None:
+        self._answer()
+        self.requests.setdefault(request.id, request)
+        self.work[work.id] = work
 
-    async def put_request(self, request: Request) -> None:
+    async def add_request_once(self, request: Request) -> bool:
+        self._answer()
+        if request.id in self.requests:
+            return False
+        self.requests[request.id] = request
+        return True
+
+    async def change_request(self, request: Request, *, if_rev: int) -> bool:
         self._answer()
         stored = self.requests.get(request.id)
-        if stored is None or stored.rev < request.rev:
-            self.requests[request.id] = request
+        if stored is None or stored.rev != if_rev:
+            return False
+        self.requests[request.id] = request
+        return True
 
-    async def get_request(self, request_id: str) -> Request | None:
+    async def get_request(self, request_id: str, *, serial: bool = False) -> Request | None:
         self._answer()
         return self.requests.get(request_id)
+
+    async def add_work(self, work: Work) -> None:
+        self._answer()
+        self.work[work.id] = work
+
+    async def drop_work(self, work: Work) -> None:
+        self._answer()
+        self.work.pop(work.id, None)
+
+    async def read_work(self, shard: int, slot: int) -> list[Work]:
+        raise NotImplementedError
+
+    async def note_request(self, request: Request) -> None:
+        self._answer()
+        self.noted.add((request.spec.project, request.created_ms, request.id))
+
+    async def page_requests(
+        self, project: str, *, limit: int, before: tuple[int, str] | None = None
+    ) -> list[tuple[int, str]]:
+        self._answer()
+        own = sorted(((at, name) for who, at, name in self.noted if who == project), reverse=True)
+        return [key for key in own if before is None or key < before][:limit]
 
     def _answer(self) -> None:
         if self.down:
@@ -75,6 +152,56 @@ class MemoryGlobals:
         return InstancePage(own[start:following], str(following) if following < len(own) else "")
 
 
+class MemoryNamed(Generic[T]):
+    """A ``NamedStore``."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, T] = {}
+
+    async def get(self, name: str) -> T | None:
+        return self.values.get(name)
+
+    async def put(self, name: str, value: T) -> bool:
+        known = self.values.get(name)
+        self.values[name] = value
+        return known != value
+
+    async def drop(self, name: str) -> bool:
+        return self.values.pop(name, None) is not None
+
+    async def page(self, *, limit: int, after: str = "") -> list[T]:
+        return [self.values[name] for name in sorted(self.values) if name > after][:limit]
+
+
+class MemoryGroups:
+    """A ``GroupStore``."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, ServerGroup] = {}
+
+    async def get(self, group_id: str) -> ServerGroup | None:
+        return self.values.get(group_id)
+
+    async def put(self, group: ServerGroup) -> None:
+        self.values[group.id] = group
+
+    async def drop(self, group_id: str) -> bool:
+        return self.values.pop(group_id, None) is not None
+
+    async def page(self, project: str, *, limit: int, after: str = "") -> list[ServerGroup]:
+        own = [self.values[name] for name in sorted(self.values) if name > after]
+        return [group for group in own if group.project == project][:limit]
+
+
+class MemoryCatalog:
+    """A ``Catalog``."""
+
+    def __init__(self) -> None:
+        self.flavors: MemoryNamed[Flavor] = MemoryNamed()
+        self.images: MemoryNamed[Image] = MemoryNamed()
+        self.groups = MemoryGroups()
+
+
 class MemoryStores:
     """What ``open_cells`` gives, with cells nyc1 (home), ams1 and ams2."""
 
@@ -84,6 +211,7 @@ class MemoryStores:
             for name, region in (("nyc1", "nyc"), ("ams1", "ams"), ("ams2", "ams"))
         }
         self.globals = MemoryGlobals()
+        self.catalog = MemoryCatalog()
         self.closed = False
 
     async def cell(self, name: str) -> MemoryCell:

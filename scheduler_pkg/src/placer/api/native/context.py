@@ -1,0 +1,30 @@
+"""What the routes work with."""
+
+from __future__ import annotations
+
+from placer.api.native.intake import Intake
+from placer.api.native.schedulers import Schedulers
+from placer.settings import Api, Settings
+from placer.store.base import Catalog, CellStores, GlobalStore
+
+
+class Service:
+    """One per process, at ``app.state.service``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        api: Api,
+        cells: CellStores,
+        globals_: GlobalStore,
+        catalog: Catalog,
+        intake: Intake,
+        schedulers: Schedulers,
+    ) -> None:
+        self.settings = settings
+        self.api = api
+        self.cells = cells
+        self.globals = globals_
+        self.catalog = catalog
+        self.intake = intake
+        self.schedulers = schedulers
