@@ -209,7 +209,7 @@ class WriteSets:
             return await self._decide_and_tell(store, writeset, participants, rows, until)
         # No commit was sent, so none will come: the answer needs no decision.
         touched = [place for place, a in by_place.items() if isinstance(a, HostRow | StoreUnknown)]
-        self._spawn(self._abort(store, writeset, touched))
+        self._spawn(self._finish(store, writeset, None, touched))
         return _failed(by_place)
 
     async def _make_record(
@@ -222,10 +222,9 @@ class WriteSets:
             record = CommitRecord(
                 writeset, Decision.PREPARING, rows, created_ms=self._clock_us() // 1000
             )
-            made, _ = await asyncio.gather(
-                self._try_record(store, record), store.note_writeset(writeset)
-            )
-            if made:
+            # Noted first: a record that is not noted would never be cleared away.
+            await store.note_writeset(writeset)
+            if await self._try_record(store, record):
                 return writeset
             # An insert in flight may yet make it: a record without tags, which recovery removes.
             if _now_s() >= until:
@@ -275,7 +274,7 @@ class WriteSets:
         if decision is None:
             raise StoreUnknown("The write set was decided and forgotten before its answer came.")
         failpoints.reach(f"writeset.{decision}")
-        self._spawn(self._settle(store, writeset, decision, list(rows)))
+        self._spawn(self._finish(store, writeset, decision, list(rows)))
         if decision is Decision.ABORTED:
             raise Conflict(
                 "The write set took so long that recovery aborted it; nothing was changed.",
@@ -316,11 +315,18 @@ class WriteSets:
 
     # -- afterwards, in the background; whatever fails here is recovery's
 
-    async def _abort(self, store: RecordStore, writeset: str, touched: list[Place]) -> None:
-        until = _now_s() + self._settings.settle_timeout_s
-        decision = await self._decide(store, writeset, Decision.ABORTED, until)
-        failpoints.reach("writeset.aborted")
-        await self._settle(store, writeset, decision or Decision.ABORTED, touched)
+    async def _finish(
+        self, store: RecordStore, writeset: str, decision: Decision | None, touched: list[Place]
+    ) -> None:
+        """Abort what is not decided, then settle."""
+        try:
+            if decision is None:
+                until = _now_s() + self._settings.settle_timeout_s
+                decision = await self._decide(store, writeset, Decision.ABORTED, until)
+                failpoints.reach("writeset.aborted")
+            await self._settle(store, writeset, decision or Decision.ABORTED, touched)
+        except PlacerError as error:
+            log.info("write_set_left_to_recovery", writeset=writeset, error=str(error))
 
     async def _settle(
         self, store: RecordStore, writeset: str, decision: Decision, touched: list[Place]
@@ -348,7 +354,7 @@ class WriteSets:
             work.close()
             metrics.background_dropped.labels("settle").inc()
             return
-        task = asyncio.get_running_loop().create_task(_quietly(work))
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -390,14 +396,6 @@ class WriteSets:
 
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
-
-
-async def _quietly(work: Coroutine[Any, Any, None]) -> None:
-    """What the background could not do is done by recovery."""
-    try:
-        await work
-    except PlacerError as error:
-        log.info("write_set_left_to_recovery", error=str(error))
 
 
 def _committed(rows: dict[Place, HostRow], participants: Sequence[Participant]) -> Committed:
