@@ -186,8 +186,8 @@ class _Search:
             missing = [c for c in group.resources if records.slot(key, c) not in self._tree.offered]
             if missing:
                 nowhere = [c for c in missing if not self._offered_somewhere(c)]
-                reason = f"{nowhere[0]}:not_offered" if nowhere else "no_provider_has_all"
-                self._because(reason, weak=True)
+                word = f"{nowhere[0]}:not_offered" if nowhere else "no_provider_has_all"
+                self._because(word, weak=True)
                 continue
             held = set(traits)
             for name in group.resources:

@@ -10,6 +10,7 @@ the cluster is asked for; a request goes where it makes that grow least, or shri
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -48,17 +49,28 @@ TASKS: Final = (
 
 def fragmentation(rooms: list[int], cores: int, memory: int) -> float:
     """Expected thousandths of free GPU that a task cannot use. ``rooms``: free part of each GPU."""
-    total, whole = sum(rooms), sum(room == 1000 for room in rooms)
-    expected = 0.0
-    for task in TASKS:
-        lacks = task.vcpus > cores or task.memory_mib > memory
-        if lacks or (task.gpu_milli > 1000 and task.gpu_milli > 1000 * whole):
-            expected += task.share * total
-            continue
-        least = min(task.gpu_milli, 1000)
-        usable = sum(room for room in rooms if room >= least)
-        expected += task.share * (total - usable)
-    return expected
+    whole = 1000 * rooms.count(1000)
+    served, share = 0, 0.0
+    for bit, task in enumerate(TASKS):
+        if (
+            task.vcpus <= cores
+            and task.memory_mib <= memory
+            and (task.gpu_milli <= 1000 or task.gpu_milli <= whole)
+        ):
+            served |= 1 << bit
+            share += task.share
+    # What nobody can use at all, and of the rest what is too small for some.
+    return (1.0 - share) * sum(rooms) + sum(room * _too_small(room, served) for room in rooms)
+
+
+@lru_cache(maxsize=8192)
+def _too_small(room: int, served: int) -> float:
+    """Share of the tasks in the set of bits ``served`` that need more of one GPU than ``room``."""
+    return sum(
+        task.share
+        for bit, task in enumerate(TASKS)
+        if served >> bit & 1 and room < min(task.gpu_milli, 1000)
+    )
 
 
 class Fragmentation:
