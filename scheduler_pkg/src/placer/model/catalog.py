@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from placer.errors import InvalidInput, UnknownTrait
 from placer.model.records import MAX_INT
-from placer.model.request import GroupPolicy, GroupSpec, RequestSpec, Strategy, check_spec
+from placer.model.request import GroupPolicy, GroupSpec, RequestSpec, Strategy, check_spec, shown
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 PROPERTIES_MAX: Final = 64
@@ -136,7 +136,7 @@ def new_image(name: str, spec: ImageSpec) -> Image:
     for field, value in (("min_disk_gb", spec.min_disk_gb), ("min_ram_mb", spec.min_ram_mb)):
         if not 0 <= value <= MAX_INT:
             raise InvalidInput(
-                f"{field} is {_short(value)}.", remedy=f"Use 0 to {MAX_INT}.", field=field
+                f"{field} is {shown(value)}.", remedy=f"Use 0 to {MAX_INT}.", field=field
             )
     if len(spec.properties) > PROPERTIES_MAX:
         raise InvalidInput(
@@ -274,7 +274,7 @@ def _with_image(spec: RequestSpec, image: Image) -> RequestSpec:
             resources[name] = least
         elif asked < least:
             raise InvalidInput(
-                f"Image {image.name} needs {least} {name} ({field}), and {_short(asked)} are asked "
+                f"Image {image.name} needs {least} {name} ({field}), and {shown(asked)} are asked "
                 "for.",
                 remedy=f"Ask for at least {least}, or leave {name} out.",
                 field=f"resources.{name}",
@@ -301,8 +301,3 @@ def _joined(own: dict[str, Any], of_flavor: dict[str, Any], field: str, flavor: 
 
 def _union(own: tuple[Any, ...], more: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys((*own, *more)))
-
-
-def _short(number: int) -> str:
-    text = str(number)
-    return text if len(text) <= 20 else f"{text[:20]}…"

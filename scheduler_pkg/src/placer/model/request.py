@@ -23,6 +23,7 @@ PLACES_MAX: Final = 64
 NAME_CHARS_MAX: Final = 200
 DEADLINE_MAX_S: Final = 3600.0
 PRIORITY_MAX: Final = 100
+_DIGITS_MAX: Final = 24
 #: Stage changes kept with a request, the first and the newest.
 CHANGES_MAX: Final = 32
 
@@ -254,6 +255,12 @@ def _wrong(message: str, remedy: str, field: str) -> InvalidInput:
     return InvalidInput(message, remedy=remedy, field=field)
 
 
+def shown(number: float) -> str:
+    """A number as a message says it, however many digits it has."""
+    text = str(number)
+    return text if len(text) <= _DIGITS_MAX else f"{text[:_DIGITS_MAX]}…"
+
+
 def _amounts(groups: dict[str, dict[str, int]]) -> None:
     if len(groups) - 1 > GROUPS_MAX:
         raise _wrong(
@@ -276,7 +283,7 @@ def _amounts(groups: dict[str, dict[str, int]]) -> None:
             resource_classes.get(name)
             if not 1 <= amount <= MAX_INT:
                 raise _wrong(
-                    f"The amount of {name} is {amount}.",
+                    f"The amount of {name} is {shown(amount)}.",
                     f"Ask for a whole number from 1 to {MAX_INT}.",
                     f"{field}.{name}",
                 )
@@ -318,7 +325,7 @@ def _numbers(spec: RequestSpec) -> None:
     ]
     for field, value, low, high in bounds:
         if not low <= value <= high:
-            raise _wrong(f"{field} is {value:g}.", f"Use {low:g} to {high:g}.", field)
+            raise _wrong(f"{field} is {shown(value)}.", f"Use {low:g} to {high:g}.", field)
     for name, weight in spec.weights.items():
         if not -1000 <= weight <= 1000:
             raise _wrong(
