@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from placer import settings as config
 from placer.api.service import application
-from placer.model.request import Choice, Request, Stage
+from placer.model.destinations import Destination, Destinations
+from placer.model.request import Alternate, Placement, Request, RequestSpec, Stage
 
 from .stores import MemoryStores
 
@@ -23,15 +24,29 @@ Handler = Callable[[httpx.Request], Coroutine[None, None, httpx.Response]]
 
 
 def placed(request: httpx.Request) -> httpx.Response:
-    """A scheduler that places whatever it gets."""
-    asked = msgspec.json.decode(request.content, type=Request)
-    done = msgspec.structs.replace(
-        asked,
-        rev=asked.rev + 1,
-        stage=Stage.PLACED,
-        choice=Choice(cell=asked.spec.cell, host="u1", host_name="h1", claim="c1"),
+    """A scheduler that places whatever it gets, and finds a host for whatever is looked for."""
+    match request.url.path.removeprefix("/internal/v1/"):
+        case "schedule":
+            answer: object = place(msgspec.json.decode(request.content, type=Request))
+        case "select":
+            spec = msgspec.json.decode(request.content, type=RequestSpec)
+            hosts = [Destination(spec.cell or "nyc1", f"u{n}", f"h{n}") for n in range(spec.count)]
+            further = [Alternate("nyc1", f"a{n}", f"a{n}") for n in range(spec.alternates)]
+            answer = Destinations(tuple(hosts), tuple(further))
+        case "server-groups":
+            answer = msgspec.json.decode(request.content)
+        case _:
+            return httpx.Response(404)
+    return httpx.Response(200, content=msgspec.json.encode(answer))
+
+
+def place(asked: Request) -> Request:
+    """``asked`` with a place for each of its instances."""
+    where = asked.spec.cell or "nyc1"
+    placements = tuple(
+        Placement(where, f"u{n}", f"h{n}", f"c{n}", f"i{n}") for n in range(1, asked.spec.count + 1)
     )
-    return httpx.Response(200, content=msgspec.json.encode(done))
+    return asked.to(Stage.PLACED, asked.updated_ms, placements=placements)
 
 
 class Schedulers:

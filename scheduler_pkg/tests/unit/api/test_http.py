@@ -45,7 +45,9 @@ def test_without_the_token_nothing_is_served(api: Api, header: str | None) -> No
         assert response.headers["www-authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/", "/healthz", "/readyz", "/metrics", "/openapi.json"]
+)
 def test_public_routes_need_no_token(api: Api, path: str) -> None:
     """Probes, metrics and the documents of the API are open."""
     api.client.headers.pop("Authorization")
@@ -54,41 +56,167 @@ def test_public_routes_need_no_token(api: Api, path: str) -> None:
     assert response.headers["x-request-id"]
 
 
-@pytest.mark.parametrize(
-    ("content", "field", "words"),
-    [
-        pytest.param(b"{nope", None, "malformed", id="no JSON at all"),
-        pytest.param(b"", None, "no body", id="no body"),
-        pytest.param(b"[1]", None, "Expected `object`, got `array`", id="a list"),
-        pytest.param(b"{}", None, "missing required field `resources`", id="no resources"),
-        pytest.param(
-            b'{"resources": {"VCPU": "4"}}', "resources[...]", "got `str`", id="text as amount"
-        ),
-        pytest.param(b'{"resources": {"VCPU": 1.5}}', "resources[...]", "got `float`", id="half"),
-        pytest.param(b'{"resources": {"VCPU": true}}', "resources[...]", "got `bool`", id="true"),
-        pytest.param(b'{"resources": {"VCPU": -1}}', "resources.VCPU", "-1", id="negative"),
-        pytest.param(b'{"resources": {"VCPU": 0}}', "resources.VCPU", "0", id="zero"),
-        pytest.param(
-            b'{"resources": {"VCPU": 1e30}}', "resources[...]", "Expected `int`", id="huge float"
-        ),
-        pytest.param(b'{"resources": {}}', "resources", "0 resource classes", id="nothing asked"),
-        pytest.param(
-            b'{"resources": {"VCPU": 1}, "colour": "red"}', "colour", "unknown field", id="unknown"
-        ),
-        pytest.param(b'{"resources": {"VCPU": 1}, "name": 7}', "name", "got `int`", id="name"),
-    ],
-)
+GROUP = b'"g%d": {"resources": {"VCPU": 1}}'
+
+BAD_BODIES = [
+    pytest.param(b"{nope", None, "is not JSON", id="no JSON at all"),
+    pytest.param(b"", None, "no body", id="no body"),
+    pytest.param(b'{"name": "\xff"}', None, "not UTF-8", id="not UTF-8"),
+    pytest.param(b"[1]", None, "[1] is not an object", id="a list"),
+    pytest.param(b"null", None, "null is not an object", id="null"),
+    pytest.param(b"{}", "resources", "0 resource classes", id="no resources"),
+    pytest.param(b'{"resources": {}}', "resources", "0 resource classes", id="nothing asked"),
+    pytest.param(b'{"resources": null}', "resources", "null is not", id="resources null"),
+    pytest.param(
+        b'{"resources": {"MEMORY_MB": 1, "VCPU": "two"}}',
+        "resources.VCPU",
+        '"two" is not a whole number',
+        id="text as amount",
+    ),
+    pytest.param(b'{"resources": {"VCPU": 1.5}}', "resources.VCPU", "1.5 is not", id="half"),
+    pytest.param(b'{"resources": {"VCPU": 1.0}}', "resources.VCPU", "1.0 is not", id="a float"),
+    pytest.param(b'{"resources": {"VCPU": true}}', "resources.VCPU", "true is not", id="true"),
+    pytest.param(
+        b'{"resources": {"VCPU": null}}', "resources.VCPU", "null is not", id="null amount"
+    ),
+    pytest.param(b'{"resources": {"VCPU": -1}}', "resources.VCPU", "-1", id="negative"),
+    pytest.param(b'{"resources": {"VCPU": 0}}', "resources.VCPU", "0", id="zero"),
+    pytest.param(
+        b'{"resources": {"VCPU": 2147483648}}',
+        "resources.VCPU",
+        "2147483648",
+        id="above Placement's",
+    ),
+    pytest.param(
+        b'{"resources": {"VCPU": ' + b"9" * 400 + b"}}", "resources.VCPU", "999", id="huge number"
+    ),
+    pytest.param(
+        b'{"count": ' + b"9" * 400 + b"}", "resources", "0 resource", id="huge count alone"
+    ),
+    pytest.param(
+        b'{"resources": {"VCPU": 1}, "count": ' + b"9" * 400 + b"}", "count", "999", id="huge count"
+    ),
+    pytest.param(
+        b'{"resources": {"VCPU": 1e999}}', "resources", "out of range", id="out of all range"
+    ),
+    pytest.param(b'{"resources": {"VCPU": NaN}}', None, "is not JSON", id="NaN"),
+    pytest.param(b'{"resources": {"VCPU": 1}, "count": 0}', "count", "0", id="count 0"),
+    pytest.param(
+        b'{"resources": {"VCPU": 1, "VCPU": 2}}', "VCPU", "twice", id="a key that is there twice"
+    ),
+    pytest.param(
+        b'{"resources": {"VCPU": 1}, "groups": {"a": {"resources": {"DISK_GB": "x"}}}}',
+        "groups.a.resources.DISK_GB",
+        '"x" is not a whole number',
+        id="in a group",
+    ),
+    pytest.param(
+        b'{"resources": {"VCPU": 1}, "colour": "red"}', "colour", "unknown field", id="unknown"
+    ),
+    pytest.param(b'{"resources": {"VCPU": 1}, "name": 7}', "name", "7 is not a text", id="name"),
+    pytest.param(
+        b'{"resources": {"VCPU": 1}, "strategy": "best"}',
+        "strategy",
+        '"best" is none of its values',
+        id="no such strategy",
+    ),
+    pytest.param(
+        b'{"resources": {"VCPU": 1}, "required_traits": ["HW_CPU_X86_AVX2"], '
+        b'"forbidden_traits": ["HW_CPU_X86_AVX2"]}',
+        "forbidden_traits",
+        "required and forbidden",
+        id="contradiction",
+    ),
+    pytest.param(b"[" * 100_000, None, "nested too deeply", id="nested lists"),
+    pytest.param(b'{"groups":' * 50_000, None, "nested too deeply", id="nested objects"),
+    pytest.param(
+        b'{"groups": {' + b",".join(GROUP % n for n in range(10_000)) + b"}}",
+        "groups",
+        "10000 groups",
+        id="10,000 groups",
+    ),
+]
+
+
+@pytest.mark.parametrize("path", ["/v1/requests", "/v1/select-destinations"])
+@pytest.mark.parametrize(("content", "field", "words"), BAD_BODIES)
 def test_a_bad_body_is_refused_with_the_field(
-    api: Api, content: bytes, field: str | None, words: str
+    api: Api, path: str, content: bytes, field: str | None, words: str
 ) -> None:
-    """400, the path of what is wrong, nothing logged and no scheduler asked."""
-    response = api.client.post("/v1/requests", content=content)
+    """400, the path of what is wrong, a remedy, nothing logged and no scheduler asked."""
+    response = api.client.post(path, content=content)
     error = error_of(response)
     assert response.status_code == 400
+    assert error["code"] == "placer.invalid_input"
     assert words in error["detail"]
+    assert error["remedy"]
     assert error.get("field") == field
     assert not api.schedulers.asked
     assert not api.stores.cells["nyc1"].requests
+
+
+@pytest.mark.parametrize(
+    ("media_type", "status"),
+    [
+        pytest.param("application/json", 202, id="JSON"),
+        pytest.param("application/json; charset=utf-8", 202, id="JSON with a character set"),
+        pytest.param("application/x-www-form-urlencoded", 415, id="what curl -d says"),
+        pytest.param("text/plain", 415, id="text"),
+        pytest.param("application/msgpack", 415, id="another encoding"),
+    ],
+)
+def test_a_body_must_be_announced_as_json(api: Api, media_type: str, status: int) -> None:
+    """Anything else is 415 and says what to send; nothing is stored."""
+    response = api.client.post(
+        "/v1/requests", content=b'{"resources": {"VCPU": 1}}', headers={"content-type": media_type}
+    )
+    assert response.status_code == status
+    if status == 415:
+        assert error_of(response)["code"] == "placer.unsupported_media_type"
+        assert "application/json" in error_of(response)["remedy"]
+        assert not api.stores.cells["nyc1"].requests
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "answered"),
+    [
+        pytest.param(None, 200, "1.0", id="no header: the oldest"),
+        pytest.param("1.0", 200, "1.0", id="a version"),
+        pytest.param("latest", 200, "1.0", id="latest"),
+        pytest.param("LATEST", 200, "1.0", id="latest in capitals"),
+        pytest.param("1.1", 406, None, id="too new"),
+        pytest.param("0.9", 406, None, id="too old"),
+        pytest.param("2.0", 406, None, id="another major version"),
+        pytest.param("1", 406, None, id="no minor version"),
+        pytest.param("1.x", 406, None, id="no number"),
+        pytest.param("1.00000000000000000000", 406, None, id="a long number"),
+    ],
+)
+def test_a_header_chooses_the_version(
+    api: Api, asked: str | None, status: int, answered: str | None
+) -> None:
+    """The answer says which it is, and that caches must look at it; unsupported ones are 406."""
+    headers = {} if asked is None else {"Placer-API-Version": asked}
+    for path in ("/v1/hosts", "/", "/nowhere"):
+        response = api.client.get(path, headers=headers)
+        assert response.headers["vary"] == "Placer-API-Version"
+        assert response.headers.get("placer-api-version") == answered
+    response = api.client.get("/v1/hosts", headers=headers)
+    assert response.status_code == status
+    if status == 406:
+        error = error_of(response)
+        assert error["code"] == "placer.version_not_supported"
+        assert (error["min_version"], error["max_version"]) == ("1.0", "1.0")
+
+
+def test_an_unknown_trait_has_its_own_code(api: Api) -> None:
+    """It is named, and where it was; a trait of one's own is not unknown."""
+    body = {"resources": {"VCPU": 1}, "groups": {"a": {"resources": {"DISK_GB": 1}}}}
+    body["groups"]["a"]["any_traits"] = [["CUSTOM_FAST", "SPEEDY"]]
+    error = error_of(api.client.post("/v1/requests", json=body))
+    assert error["code"] == "placer.unknown_trait"
+    assert error["field"] == "groups.a.any_traits"
+    assert error["trait"] == "SPEEDY"
 
 
 def test_an_unknown_class_has_its_own_code(api: Api) -> None:
@@ -118,6 +246,9 @@ def test_an_oversized_body_is_refused_before_it_is_read(tmp_path: Path) -> None:
         pytest.param("GET", "/v1/hosts?limit=0", 400, "placer.invalid_input", id="limit 0"),
         pytest.param("GET", "/v1/hosts?limit=1001", 400, "placer.invalid_input", id="limit"),
         pytest.param("GET", "/v1/hosts?marker=x", 400, "placer.invalid_input", id="bad marker"),
+        pytest.param(
+            "GET", "/v1/hosts?marker=bm8", 400, "placer.invalid_input", id="forged marker"
+        ),
         pytest.param("GET", "/v1/hosts?cell=mars1", 400, "placer.unknown_cell", id="no such cell"),
         pytest.param("GET", "/v1/requests/nyc1.0", 404, "placer.not_found", id="no such request"),
         pytest.param("GET", "/v1/requests/mars1.0", 404, "placer.not_found", id="foreign request"),
