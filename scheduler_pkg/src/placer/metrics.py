@@ -40,3 +40,7 @@ writeset_seconds = Histogram(
 recovered = Counter(
     "placer_recovered_total", "What recovery finished for others, by kind.", ["cell", "what"]
 )
+outcomes_lost = Counter(
+    "placer_outcomes_lost_total", "Decisions whose request somebody else had changed meanwhile."
+)
+resumed = Counter("placer_requests_resumed_total", "Requests taken over from a silent process.")

@@ -87,7 +87,7 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     token_file: Path
     listen: str = "0.0.0.0"
     port: int = 8700
-    body_bytes_max: int = 65_536
+    body_bytes_max: int = 1_048_576
     wait_max_s: float = 30.0
     inflight_max: int = 256
     page_max: int = 1000
@@ -99,6 +99,10 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     ``sample_buckets`` partitions of ``host_view`` are read for a decision, in parallel; when nothing
     fits, more, up to ``buckets_max``. One of the ``pick_from`` best is picked at random: raise it
     when many schedulers collide. ``attempts_max`` bounds the tries of one request.
+    ``decisions_max`` requests are decided at once, up to ``queue_max`` wait for their turn by
+    priority; more are refused. ``parked_max`` wait here for room or for an agent.
+    Every ``scan_every_s`` the cell's open requests are looked through; one older than ``stale_s``
+    that no process works on is taken over. After a start, requests up to ``horizon_s`` old are found.
     ``network_slice``: free addresses of a network that a host in use keeps, so that most claims find
     one; lower it where addresses are scarce. When a network has none left, up to
     ``network_donors_max`` hosts are asked for unused ones.
@@ -113,6 +117,11 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     pick_from: int = 10
     attempts_max: int = 8
     queue_max: int = 512
+    decisions_max: int = 64
+    parked_max: int = 1024
+    scan_every_s: float = 2.0
+    stale_s: float = 3.0
+    horizon_s: float = 86_400.0
     host_queue_max: int = 256
     group_max: int = 64
     sweep_every_s: float = 15.0

@@ -49,6 +49,7 @@ _TRIES_MAX: Final = 8
 _BACKOFF_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 5.0
 _REPORT_TRIES_MAX: Final = 3
+_WHY_CHARS_MAX: Final = 200
 #: A batch of hosts may need this many answers' time.
 _REPORT_TIMEOUTS: Final = 4
 #: An instance whose claim is missing from this many complete listings in a row is removed.
@@ -373,10 +374,11 @@ class Agent:
                 await self._driver.build(order)
         except (DriverError, TimeoutError) as error:
             log.warning("build_failed", claim=order.claim, host=order.host, why=repr(error))
+            why = _in_words(error, self._settings.build_timeout_s)
         else:
             self._runs.add(order.claim)
             return Action.SAY_BUILT
-        done = await self._step(order, StepKind.DELETING)
+        done = await self._step(order, StepKind.DELETING, why)
         if done.ok or done.reason == _GONE:
             return Action.DESTROY
         raise _Abandoned(f"DELETING after a failed build: {done.reason}.")
@@ -408,12 +410,12 @@ class Agent:
             raise _Abandoned(f"GONE: {done.reason}.")
         await self._journal.forget(order.claim)
 
-    async def _step(self, order: ClaimOrder, kind: StepKind) -> StepDone:
+    async def _step(self, order: ClaimOrder, kind: StepKind, why: str = "") -> StepDone:
         """The scheduler's verdict on a step; asks again while it has none. Raises LinkLost."""
         for attempt in range(1, _TRIES_MAX + 1):
             if self._link is None:
                 raise LinkLost("There is no connection.")
-            done = await self._link.step(order.host, order.claim, kind)
+            done = await self._link.step(order.host, order.claim, kind, why)
             if done.ok or done.reason != RETRY:
                 return done
             await asyncio.sleep(self._backoff_s(attempt))
@@ -440,6 +442,13 @@ def _checked(settings: Settings) -> AgentSettings:
     if agent.builds_max < 1 or agent.report_batch < 1:
         raise InvalidInput("agent.builds_max and agent.report_batch must be at least 1.")
     return agent
+
+
+def _in_words(error: Exception, timeout_s: float) -> str:
+    """Why a build failed, as its requester is told."""
+    if isinstance(error, TimeoutError):
+        return f"not built within {timeout_s:g} s"
+    return str(error)[:_WHY_CHARS_MAX]
 
 
 def _from(name: str, urls: list[str]) -> list[str]:

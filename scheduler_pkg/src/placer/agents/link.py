@@ -183,9 +183,9 @@ class Link:
             raise LinkLost(f"A Report was answered with {answer!r}.")
         return answer
 
-    async def step(self, host: str, claim: str, kind: StepKind) -> StepDone:
+    async def step(self, host: str, claim: str, kind: StepKind, why: str = "") -> StepDone:
         """Ask for a step. Safe to repeat, also when LinkLost left its outcome open."""
-        step = Step(seq=next(self._seq), host=host, claim=claim, kind=kind)
+        step = Step(seq=next(self._seq), host=host, claim=claim, kind=kind, why=why)
         answer = await self._ask(step, self._answer_timeout_s)
         if not isinstance(answer, StepDone):
             raise LinkLost(f"A Step was answered with {answer!r}.")

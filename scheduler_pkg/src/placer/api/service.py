@@ -62,11 +62,10 @@ def application(
         stores = await open_stores()
         opened.append(stores)
         try:
-            home = await stores.cell(settings.cell)
             async with scheduler_client(
                 settings, service_token, api.inflight_max, transport
             ) as client:
-                intake = Intake(settings, home, client, api.inflight_max)
+                intake = Intake(settings, stores, client, api.inflight_max)
                 app.state.service = Service(
                     settings,
                     api,

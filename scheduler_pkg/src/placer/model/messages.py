@@ -69,11 +69,14 @@ class StepKind(enum.StrEnum):
     GONE = "gone"
 
 
-class Step(Struct, frozen=True, tag="step"):
+class Step(Struct, frozen=True, tag="step", omit_defaults=True):
+    """``why``: with DELETING, what went wrong with the build."""
+
     seq: int
     host: str
     claim: str
     kind: StepKind
+    why: str = ""
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):

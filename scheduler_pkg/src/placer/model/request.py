@@ -196,7 +196,8 @@ class Change(Struct, frozen=True, omit_defaults=True):
 class Request(Struct, frozen=True, omit_defaults=True):
     """A request as stored. Every change is an LWT on its row ``IF rev = ?``; ``rev`` only grows.
 
-    ``owner`` is the scheduler process that works on it. ``tried`` are hosts whose build failed.
+    ``owner`` is the scheduler process that changed it last. ``tried`` are hosts whose build failed.
+    ``asked`` is a digest of what was asked for under an idempotency key.
     """
 
     id: str
@@ -217,6 +218,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     conflicts: int = 0
     timings: Timings = Timings()
     trace: str = ""
+    asked: str = ""
 
     def to(self, stage: Stage, now_ms: int, why: str = "", **changed: object) -> Request:
         """This request in ``stage`` at the next revision."""

@@ -20,12 +20,11 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Final, Protocol
 
-import msgspec
 import structlog
-from litestar.exceptions import WebSocketException
 from msgspec import Struct
 
 from placer.claims.operations import (
+    TAGGED,
     AgentStep,
     ExpireClaims,
     Operation,
@@ -45,47 +44,35 @@ from placer.model.messages import (
     Hello,
     HostReport,
     Orders,
-    Refused,
     Report,
     Reported,
     Step,
     StepDone,
     StepKind,
-    ToAgent,
     Welcome,
 )
 from placer.model.records import ClaimState, HostRow, HostStatus, Record
+from placer.scheduler.agent_connection import (
+    Closed,
+    Connection,
+    RefuseAgent,
+    Transport,
+    part,
+    receive_from,
+)
 
 log = structlog.get_logger(__name__)
 
 NOT_YOUR_HOST: Final = "not_your_host"
 
-#: Rows of reports written at once by this process, and messages of one agent handled at once.
+#: Rows of reports written at once by this process.
 _REPORT_WRITES_MAX: Final = 32
-_INFLIGHT_MAX: Final = 256
-#: Messages that wait for a slow agent; beyond it orders are dropped until its next report.
-_OUTBOX_MAX: Final = 1024
 _REPORT_HOSTS_MAX: Final = 1024
 _HELLO_TIMEOUT_S: Final = 10.0
-_SEND_TIMEOUT_S: Final = 10.0
+#: How long a lapsed claim may stay because its requester's cell cannot be told.
+_CUT_OFF_S: Final = 600.0
 #: Times that the peers are asked about lost hosts before no answer counts as "not here".
 _ASK_PEERS_MAX: Final = 3
-
-_decode: Final = msgspec.json.Decoder(FromAgent).decode
-_encode: Final = msgspec.json.Encoder().encode
-
-
-class Transport(Protocol):
-    """An accepted websocket; Litestar's ``WebSocket`` is one.
-
-    Raises WebSocketException or OSError when the connection is closed.
-    """
-
-    async def receive_text(self) -> str: ...
-
-    async def send_text(self, data: str) -> None: ...
-
-    async def close(self) -> None: ...
 
 
 class Writer(Protocol):
@@ -96,60 +83,32 @@ class Writer(Protocol):
     ) -> HostRow | Refusal: ...
 
 
-#: Told of a claim's row and record. May raise PlacerError: the agent then repeats the step.
-OnClaim = Callable[[HostRow, Record], Awaitable[None]]
-#: Whether whoever asked for a claim was or will be told that it was made. May raise PlacerError.
-Confirmed = Callable[[Record], Awaitable[bool]]
-#: Which of these hosts (uuids) another process of the cell serves. Raises when a peer is silent.
-ServesElsewhere = Callable[[set[str]], Awaitable[set[str]]]
+class Events(Protocol):
+    """Who is told of claims' rows and records (``lifecycle.py``).
+
+    Each is awaited before the agent hears of it, at least once, perhaps again after a crash. What
+    raises PlacerError is asked for again by the agent.
+    """
+
+    async def confirmed(self, record: Record) -> bool:
+        """Whether the claim's request names it: whoever asked was or will be told of it."""
+
+    async def built(self, row: HostRow, record: Record) -> None:
+        """BUILT is on the row."""
+
+    async def failed(self, row: HostRow, record: Record, why: str) -> None:
+        """The build failed; the claim is ``deleting``."""
+
+    async def lapsed(self, row: HostRow, record: Record) -> None:
+        """The lease ended; the claim is about to leave the row."""
+
+    async def gone(self, row: HostRow, record: Record) -> None:
+        """The instance is destroyed; the claim is about to leave the row."""
 
 
-class _Closed(Exception):
-    """The connection is over."""
-
-
-class _Refuse(Exception):
-    """The agent must hear why, and the connection ends."""
-
-
-class _Connection:
-    """One agent's open connection, what it serves, and what waits to be sent to it."""
-
-    def __init__(self, agent: str, transport: Transport) -> None:
-        self.agent = agent
-        self.hosts: dict[str, HostReport] = {}
-        self.slots = asyncio.Semaphore(_INFLIGHT_MAX)
-        self._transport = transport
-        # Messages of one item are sent together, with nothing between them.
-        self._outbox: asyncio.Queue[tuple[ToAgent, ...]] = asyncio.Queue(_OUTBOX_MAX)
-
-    async def say(self, *messages: ToAgent) -> None:
-        """Send ``messages`` in their turn; waits while the outbox is full."""
-        await self._outbox.put(messages)
-
-    def offer(self, message: ToAgent) -> bool:
-        """Send ``message`` if there is room for it."""
-        try:
-            self._outbox.put_nowait((message,))
-        except asyncio.QueueFull:
-            return False
-        return True
-
-    def refuse(self, why: str) -> None:
-        """End the connection once the agent was told ``why``; what else waits is dropped."""
-        while not self._outbox.empty():
-            self._outbox.get_nowait()
-        self._outbox.put_nowait((Refused(message=why),))
-
-    async def send_forever(self) -> None:
-        while True:
-            for message in await self._outbox.get():
-                await _send(self._transport, message)
-                if isinstance(message, Refused):
-                    raise _Closed
-
-    async def receive(self) -> FromAgent:
-        return await _receive(self._transport)
+#: The agents by which other processes of the cell serve some of these hosts (uuids), told which
+#: agent asks. Raises PlacerError when a peer is silent.
+ServedElsewhere = Callable[[set[str], str], Awaitable[dict[str, str]]]
 
 
 class _Suspects(Struct):
@@ -163,15 +122,11 @@ class _Suspects(Struct):
 class AgentHub:
     """All agents connected to this process.
 
-    ``serve`` runs for each connection, ``run`` once for the process. ``on_built`` is awaited after a
-    claim's BUILT is on the row (the row and its record, normally ``built``), ``on_gone`` before a
-    ``deleting`` claim leaves the row (its instance is destroyed by then); both before the agent
-    hears of it, at least once, perhaps again after a crash: they must be idempotent.
-
-    ``confirmed`` guards the listings that follow a report. A claim of unknown outcome may be on a
-    row although its requester was told that there is none: such a claim must end with its lease, so
-    ``claimed`` entries are listed only if confirmed. (``deliver`` and ``push`` are for claims known
-    to be confirmed.) ``deadline_s`` bounds one write.
+    ``serve`` runs for each connection, ``run`` once for the process. ``events`` hear of what agents
+    did. A claim of unknown outcome may be on a row although its requester was told that there is
+    none: such a claim must end with its lease, so ``claimed`` entries are listed only if confirmed.
+    (``deliver`` and ``push`` are for claims known to be confirmed.) ``deadline_s`` bounds one write;
+    a lapsed claim whose requester's cell is cut off stays for ``_CUT_OFF_S`` at most.
     """
 
     def __init__(
@@ -180,24 +135,20 @@ class AgentHub:
         process: str,
         cell: str,
         writer: Writer,
-        on_built: OnClaim,
-        on_gone: OnClaim,
-        confirmed: Confirmed,
-        serves_elsewhere: ServesElsewhere,
+        events: Events,
+        served_elsewhere: ServedElsewhere,
         grace_s: float,
         deadline_s: float,
     ) -> None:
         self._process = process
         self._cell = cell
         self._writer = writer
-        self._on_built = on_built
-        self._on_gone = on_gone
-        self._confirmed = confirmed
-        self._serves_elsewhere = serves_elsewhere
+        self._events = events
+        self._served_elsewhere = served_elsewhere
         self._grace_s = grace_s
         self._deadline_s = deadline_s
-        self._connections: dict[str, _Connection] = {}
-        self._owners: dict[str, _Connection] = {}
+        self._connections: dict[str, Connection] = {}
+        self._owners: dict[str, Connection] = {}
         self._report_slots = asyncio.Semaphore(_REPORT_WRITES_MAX)
         # One item for each lost connection: bounded by connections made within the grace.
         self._suspects: asyncio.Queue[_Suspects] = asyncio.Queue()
@@ -217,6 +168,18 @@ class AgentHub:
     def serves(self, hosts: Collection[str]) -> set[str]:
         """Those of ``hosts`` (uuids) whose agent is connected to this process."""
         return {host for host in hosts if host in self._owners}
+
+    def served_for(self, hosts: Collection[str], agent: str) -> dict[str, str]:
+        """The agents that serve some of ``hosts`` here, for a process that ``agent`` reports them to.
+
+        An agent has one connection. If it is ``agent`` itself, what is open here is a connection
+        whose end was not noticed yet: it is given up.
+        """
+        stale = self._connections.get(agent)
+        if stale is not None and any(host in stale.hosts for host in hosts):
+            stale.refuse(f"Agent {agent} reports to another scheduler now.")
+            self._forget(stale)
+        return {host: self._owners[host].agent for host in hosts if host in self._owners}
 
     def deliver(self, host: str, record: Record) -> bool:
         """Order one claim; False if its agent is not connected here or has no room for it."""
@@ -246,37 +209,37 @@ class AgentHub:
         """Talk to one authenticated agent until the connection breaks; never raises for that."""
         try:
             connection = await self._greet(transport)
-        except _Refuse as refusal:
-            await _part(transport, str(refusal))
+        except RefuseAgent as refusal:
+            await part(transport, str(refusal))
             return
-        except _Closed:
-            await _part(transport, "")
+        except Closed:
+            await part(transport, "")
             return
         try:
             await self._converse(connection)
         finally:
             self._forget(connection)
-            await _part(transport, "")
+            await part(transport, "")
 
-    async def _greet(self, transport: Transport) -> _Connection:
+    async def _greet(self, transport: Transport) -> Connection:
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
-                hello = await _receive(transport)
+                hello = await receive_from(transport)
         except TimeoutError:
-            raise _Refuse("Say Hello first.") from None
+            raise RefuseAgent("Say Hello first.") from None
         if not isinstance(hello, Hello):
-            raise _Refuse("Say Hello first.")
+            raise RefuseAgent("Say Hello first.")
         if hello.protocol != PROTOCOL:
-            raise _Refuse(
+            raise RefuseAgent(
                 f"This scheduler speaks protocol {PROTOCOL}, the agent {hello.protocol}. "
                 "Run the same release of both."
             )
         if hello.cell != self._cell:
-            raise _Refuse(
+            raise RefuseAgent(
                 f"This scheduler serves cell {self._cell}, not {hello.cell}. "
                 "Give the agent the schedulers of its own cell."
             )
-        connection = _Connection(hello.agent, transport)
+        connection = Connection(hello.agent, transport)
         earlier = self._connections.get(hello.agent)
         if earlier is not None:
             # The agent is back before its broken connection was noticed. Two processes under one
@@ -288,27 +251,27 @@ class AgentHub:
         log.info("agent_connected", agent=hello.agent)
         return connection
 
-    async def _converse(self, connection: _Connection) -> None:
+    async def _converse(self, connection: Connection) -> None:
         """Send and receive until either end breaks. Steps under way are cut short then: the agent
         repeats what it heard no answer to."""
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(connection.send_forever())
                 await self._receive_forever(connection, tasks)
-        except* _Closed:
+        except* Closed:
             log.info("agent_disconnected", agent=connection.agent, hosts=len(connection.hosts))
 
-    async def _receive_forever(self, connection: _Connection, tasks: asyncio.TaskGroup) -> None:
+    async def _receive_forever(self, connection: Connection, tasks: asyncio.TaskGroup) -> None:
         while True:
             try:
                 message = await connection.receive()
-            except _Refuse as refusal:
+            except RefuseAgent as refusal:
                 connection.refuse(str(refusal))
                 return
             await connection.slots.acquire()
             tasks.create_task(self._handle(connection, message))
 
-    async def _handle(self, connection: _Connection, message: FromAgent) -> None:
+    async def _handle(self, connection: Connection, message: FromAgent) -> None:
         try:
             match message:
                 case Report():
@@ -316,14 +279,14 @@ class AgentHub:
                 case Step():
                     await connection.say(await self._step(connection, message))
                 case Hello():
-                    raise _Refuse("Say Hello once.")
-        except _Refuse as refusal:
+                    raise RefuseAgent("Say Hello once.")
+        except RefuseAgent as refusal:
             log.error("agent_refused", agent=connection.agent, why=str(refusal))
             connection.refuse(str(refusal))
         finally:
             connection.slots.release()
 
-    def _forget(self, connection: _Connection) -> None:
+    def _forget(self, connection: Connection) -> None:
         if self._connections.get(connection.agent) is connection:
             del self._connections[connection.agent]
         lost = {host for host in connection.hosts if self._owners.get(host) is connection}
@@ -333,12 +296,17 @@ class AgentHub:
 
     # -- what agents ask for
 
-    async def _report(self, connection: _Connection, report: Report) -> None:
+    async def _report(self, connection: Connection, report: Report) -> None:
         """Write the hosts' inventories and answer with every claim of those that were written."""
         if len(report.hosts) > _REPORT_HOSTS_MAX:
-            raise _Refuse(f"A report may name at most {_REPORT_HOSTS_MAX} hosts.")
-        for host in report.hosts:
-            self._register(connection, host)
+            raise RefuseAgent(f"A report may name at most {_REPORT_HOSTS_MAX} hosts.")
+        new = {
+            host
+            for one in report.hosts
+            if (host := self._register(connection, one)) not in connection.settled
+        }
+        if new:
+            await self._alone(connection, new)
         listings = await asyncio.gather(*(self._listing(host) for host in report.hosts))
         written = [listing for listing in listings if listing is not None]
         await connection.say(
@@ -351,8 +319,7 @@ class AgentHub:
         try:
             async with self._report_slots:
                 row = await self._write_report(report)
-                if any(lapsed(record, time.time_ns() // 1_000_000) for record in row.claims):
-                    row = await self._write(row.host, ExpireClaims())
+                row = await self._without_lapsed(row)
         except PlacerError as error:
             log.warning("report_not_written", host=report.name, why=str(error))
             return None
@@ -360,31 +327,69 @@ class AgentHub:
         orders = [_order(row.host, r) for r, may in zip(row.claims, ordered, strict=True) if may]
         return row, orders
 
+    async def _without_lapsed(self, row: HostRow) -> HostRow:
+        """The row once claims whose lease ended have left it, and their requests know."""
+        now_ms = time.time_ns() // 1_000_000
+        ended = [record for record in row.claims if lapsed(record, now_ms)]
+        if not ended or not await self.tell_lapsed(row, ended, now_ms):
+            return row
+        return await self._write(row.host, ExpireClaims())
+
+    async def tell_lapsed(self, row: HostRow, ended: Iterable[Record], now_ms: int) -> bool:
+        """Tell the requests of claims that are to expire; False if one must stay for now."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await asyncio.gather(*(self._events.lapsed(row, record) for record in ended))
+        except (PlacerError, TimeoutError) as error:
+            log.info("lapsed_not_told", host=row.host, why=repr(error))
+            oldest = min(record.lease_until_ms for record in ended)
+            return now_ms - oldest > _CUT_OFF_S * 1000
+        return True
+
     async def _may_be_ordered(self, record: Record) -> bool:
+        if record.tag:
+            return False  # a write set has not settled it; the next report brings it
         if record.state is not ClaimState.CLAIMED:
             return True
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await self._confirmed(record)
+                return await self._events.confirmed(record)
         except (PlacerError, TimeoutError) as error:
             # Its requester's cell may be cut off; that must not hold up the host's other claims.
             log.info("claim_not_confirmed", claim=record.id, why=repr(error))
             return False
 
-    def _register(self, connection: _Connection, report: HostReport) -> None:
+    async def _alone(self, connection: Connection, hosts: set[str]) -> None:
+        """See that no other agent serves ``hosts`` through another process of the cell.
+
+        Asked once for a host and connection. A silent peer cannot be waited for: hosts would be out
+        of service whenever one is down; its agents soon come to those that are left.
+        """
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                others = await self._served_elsewhere(hosts, connection.agent)
+        except (PlacerError, OSError, TimeoutError) as error:
+            log.info("peers_silent", hosts=len(hosts), why=repr(error))
+            others = {}
+        for host, agent in others.items():
+            if agent and agent != connection.agent:
+                name = connection.hosts[host].name if host in connection.hosts else host
+                raise _served(name, agent)
+        connection.settled |= hosts
+
+    def _register(self, connection: Connection, report: HostReport) -> str:
+        """Note who serves the host; its uuid. Refuses a second agent."""
         problem = reports.problem(report)
         if problem:
-            raise _Refuse(f"Host {report.name!r}: {problem}.")
+            raise RefuseAgent(f"Host {report.name!r}: {problem}.")
         host = host_uuid(self._cell, report.name)
         owner = self._owners.get(host)
         if owner is not None and owner is not connection:
-            raise _Refuse(
-                f"Host {report.name!r} is served by agent {owner.agent}. "
-                "Only one agent may serve a host: stop one of the two."
-            )
+            raise _served(report.name, owner.agent)
         if self._connections.get(connection.agent) is connection:
             self._owners[host] = connection
             connection.hosts[host] = report
+        return host
 
     async def _write_report(self, report: HostReport) -> HostRow:
         """Bring the report on the host's row.
@@ -410,7 +415,7 @@ class AgentHub:
             raise Conflict(f"Host {host} refused {operation}: {result.reason}.")
         return result
 
-    async def _step(self, connection: _Connection, step: Step) -> StepDone:
+    async def _step(self, connection: Connection, step: Step) -> StepDone:
         if self._owners.get(step.host) is not connection:
             return StepDone(seq=step.seq, ok=False, reason=NOT_YOUR_HOST)
         try:
@@ -418,11 +423,14 @@ class AgentHub:
                 await self._before_gone(step)
             result = await self._submit(step, step.kind)
             if isinstance(result, Refusal):
-                return StepDone(seq=step.seq, ok=False, reason=result.reason)
-            if step.kind is StepKind.BUILT:
-                record = result.find(step.claim)
-                if record is not None:
-                    await self._on_built(result, record)
+                # A write set that is decided settles its claims in a moment.
+                reason = RETRY if result.reason == TAGGED else result.reason
+                return StepDone(seq=step.seq, ok=False, reason=reason)
+            record = result.find(step.claim)
+            if step.kind is StepKind.BUILT and record is not None:
+                await self._events.built(result, record)
+            if step.kind is StepKind.DELETING and record is not None:
+                await self._events.failed(result, record, step.why)
         except PlacerError as error:
             log.warning("step_undecided", claim=step.claim, step=step.kind, why=str(error))
             return StepDone(seq=step.seq, ok=False, reason=RETRY)
@@ -441,7 +449,7 @@ class AgentHub:
         row = await self._submit(step, StepKind.DELETING)
         record = row.find(step.claim) if isinstance(row, HostRow) else None
         if isinstance(row, HostRow) and record is not None:
-            await self._on_gone(row, record)
+            await self._events.gone(row, record)
 
     async def _submit(self, step: Step, kind: StepKind) -> HostRow | Refusal:
         return await self._writer.submit(
@@ -463,7 +471,7 @@ class AgentHub:
             return
         try:
             async with asyncio.timeout(self._deadline_s):
-                lost -= await self._serves_elsewhere(lost)
+                lost -= (await self._served_elsewhere(lost, "")).keys()
         except (PlacerError, OSError, TimeoutError) as error:
             if suspects.asked + 1 < _ASK_PEERS_MAX:
                 again = asyncio.get_running_loop().time() + self._grace_s
@@ -494,6 +502,13 @@ class AgentHub:
         return ""
 
 
+def _served(host: str, agent: str) -> RefuseAgent:
+    return RefuseAgent(
+        f"Host {host!r} is served by agent {agent}. "
+        "Only one agent may serve a host: stop one of the two."
+    )
+
+
 def _order(host: str, record: Record) -> ClaimOrder:
     """The claim ``record`` of ``host`` as its agent is told of it: amounts positive."""
     assert record.state is not None
@@ -505,34 +520,3 @@ def _order(host: str, record: Record) -> ClaimOrder:
         amounts={name: -amount for name, amount in record.amounts.items()},
         units=record.units,
     )
-
-
-async def _send(transport: Transport, message: ToAgent) -> None:
-    try:
-        async with asyncio.timeout(_SEND_TIMEOUT_S):
-            await transport.send_text(_encode(message).decode())
-    except (WebSocketException, OSError, RuntimeError, TimeoutError) as error:
-        # RuntimeError: what ASGI servers say to a message after the close.
-        raise _Closed from error
-
-
-async def _receive(transport: Transport) -> FromAgent:
-    try:
-        message: FromAgent = _decode(await transport.receive_text())
-    except (WebSocketException, OSError, RuntimeError) as error:
-        raise _Closed from error
-    except msgspec.DecodeError as error:
-        raise _Refuse(f"Unreadable message: {error}.") from error
-    return message
-
-
-async def _part(transport: Transport, why: str) -> None:
-    """Say why, if anything, and close; the other end may be gone already."""
-    try:
-        if why:
-            log.error("agent_refused", why=why)
-            await _send(transport, Refused(message=why))
-        async with asyncio.timeout(_SEND_TIMEOUT_S):
-            await transport.close()
-    except (_Closed, WebSocketException, OSError, RuntimeError, TimeoutError):
-        return

@@ -1,308 +1,268 @@
-"""The conductor: takes a request from the log to its claim.
+"""The conductor: brings every open request of the log to its end.
 
-    target cell -> candidates -> select -> read the chosen row -> claim -> write the outcome
+    accepted    choose, claim, write the outcome       -> placed, refused; failed after failed builds
+    cancelling  release every claim, wait for agents   -> cancelled; failed if a reason was given
 
-The request's row says at all times what has become of it. A host that refuses because its view was
-stale is left out and the next choice is made on fresh views: a claim is never tried on a second host
-before the first is known not to hold it. Where even that is not known by the deadline the request
-is refused as ``claim_unknown``, and whatever may still be on the host ends with its lease.
+The request's row says at all times what has become of it, and only LWTs on it decide. The naive way,
+claim and then tell the agent, breaks when this process dies in between, or is thought dead while
+somebody else starts anew: two instances for one request. So the order is: claims on the host rows,
+then the request's LWT that names them, and only then the agents hear of them; an agent adopts no
+claim that its request does not name. Whoever loses the request's LWT releases what it claimed;
+what a dead process claimed and no request names ends with its lease.
+
+Two views of the world are kept apart: ``_jobs``, what this process works on (exact, what peers are
+told when they ask), and the log, what is true. When the log does not answer, the job is dropped and
+its work row stays: the scan (``workscan.py``) brings it to somebody when the log answers again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-import time
-import uuid
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
-import msgspec
 import structlog
-from msgspec import Struct
 
-from placer import metrics
-from placer.claims.operations import AddClaim, Refusal
-from placer.claims.protocol import HostWriter, Tally
-from placer.errors import Conflict, NotFound, Overloaded, StoreError, StoreUnknown
+from placer import failpoints, metrics
+from placer.errors import NotFound, Overloaded, PlacerError
 from placer.history import Acknowledged, HistoryWriter, now_us
-from placer.model import ids
-from placer.model.host_view import HostView, summarize
 from placer.model.records import HostRow, Record
-from placer.model.request import Choice, Reason, Request, RequestSpec, Stage, Timings
-from placer.scheduler.candidates import sampled
-from placer.scheduler.select import Selection, first_reason, select
+from placer.model.request import Reason, Request, Stage, Timings
+from placer.model.work import Work
+from placer.scheduler.claimer import Effort
+from placer.scheduler.placing import PASSING, Placed, Placing
+from placer.scheduler.releasing import Releasing
+from placer.scheduler.turns import Turns
+from placer.scheduler.worklog import RequestLog
 from placer.settings import Settings
-from placer.store.base import CellStore, CellStores
 
 log = structlog.get_logger(__name__)
 
-NO_VALID_HOST: Final = "no_valid_host"
-HOST_UNKNOWN: Final = "host_unknown"
-CELL_UNREACHABLE: Final = "cell_unreachable"
-CLAIM_UNKNOWN: Final = "claim_unknown"
-CLAIM_CONTENDED: Final = "claim_contended"
-OVERLOADED: Final = "overloaded"
+#: Waits between two looks at a request that cannot be brought further now.
+_PAUSE_S: Final = 0.5
+_PAUSE_MAX_S: Final = 10.0
 
-#: Called with each claim that was made: cell, row, record. Fire and forget.
+#: Called with each claim that its request names: cell, row, record. Fire and forget.
 Notify = Callable[[str, HostRow, Record], None]
 
 
-class _Placed(Struct, frozen=True):
-    row: HostRow
-    record: Record
-    alternates: tuple[HostView, ...]
+class _Job:
+    """A request that this process works on; ``first`` is its state once there is news."""
 
+    def __init__(self, request: Request, work: Work) -> None:
+        self.request = request
+        self.work = work
+        self.first: asyncio.Future[Request] = asyncio.get_running_loop().create_future()
+        self.nudged = asyncio.Event()
+        self.pauses = 0
 
-class _Effort:
-    """What one request has cost so far."""
-
-    def __init__(self) -> None:
-        self.attempts = 0
-        self.tally = Tally()
-        self.select_s = 0.0
-        self.claim_s = 0.0
+    def tell(self, request: Request) -> None:
+        self.request = request
+        if not self.first.done():
+            self.first.set_result(request)
 
 
 class Conductor:
-    """Decides requests. ``writer`` gives the HostWriter of a cell."""
+    """One per process. ``submit`` takes a request; its task ends when the request is final."""
 
     def __init__(
         self,
         settings: Settings,
-        stores: CellStores,
-        writer: Callable[[str], Awaitable[HostWriter]],
+        requests: RequestLog,
+        placing: Placing,
+        releasing: Releasing,
         history: HistoryWriter,
         notify: Notify,
         *,
-        rng: random.Random | None = None,
+        rng: random.Random,
     ) -> None:
         self._settings = settings
-        self._stores = stores
-        self._writer = writer
+        self._requests = requests
+        self._placing = placing
+        self._releasing = releasing
         self._history = history
         self._notify = notify
-        self._rng = rng or random.Random()
+        self._rng = rng
+        self._turns = Turns(settings.scheduler.decisions_max)
+        self._jobs: dict[str, _Job] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._parked = 0
+
+    # -- for the rest of the scheduler
+
+    def submit(self, request: Request, work: Work) -> asyncio.Future[Request]:
+        """Work on an open ``request`` until it is final; the future has its state at the first news.
+
+        One that this process works on already is looked at again at once. Raises Overloaded at the
+        bound on requests in flight; nothing was done then.
+        """
+        job = self._jobs.get(request.id)
+        if job is not None:
+            job.nudged.set()
+            return job.first
+        limit = self._settings.scheduler.queue_max
+        if len(self._jobs) - self._parked >= limit:
+            raise Overloaded(f"{limit} requests are being decided here.", remedy="Retry later.")
+        job = _Job(request, work)
+        self._jobs[request.id] = job
+        task = asyncio.get_running_loop().create_task(self._carry(job))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return job.first
 
     async def schedule(self, request: Request) -> Request:
-        """``request`` with its outcome, stored. Raises nothing that a request can cause."""
-        effort = _Effort()
-        cell = self._target(request.spec)
+        """``submit`` for the caller that wrote the request just now: what is known of it first."""
+        work = Work(request.id, request.rev, request.updated_ms)
+        return await asyncio.shield(self.submit(request, work))
+
+    def working(self, requests: Collection[str]) -> set[str]:
+        """Those of ``requests`` that this process works on."""
+        return {request for request in requests if request in self._jobs}
+
+    async def close(self, grace_s: float) -> None:
+        """Finish decisions within ``grace_s``; the log has what is left."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    # -- a job
+
+    async def _carry(self, job: _Job) -> None:
         try:
-            outcome = await self._place(request, cell, effort)
-        except StoreUnknown as error:
-            outcome = Reason(CLAIM_UNKNOWN, f"{error} A claim that was made ends with its lease.")
-        except StoreError as error:
-            outcome = Reason(CELL_UNREACHABLE, str(error))
-        except Overloaded as error:
-            outcome = Reason(OVERLOADED, str(error))
-        decided = self._decided(request, cell, outcome, effort)
-        metrics.decisions.labels(
-            cell, decided.reason.code if decided.reason else decided.stage.value
-        ).inc()
-        if isinstance(outcome, _Placed):
+            await self._finish(job)
+        except PlacerError as error:
+            # The log does not answer. The work row brings the request to somebody later.
+            log.warning("request_left", request=job.request.id, why=str(error))
+        except Exception:
+            log.exception("request_failed", request=job.request.id)
+        finally:
+            del self._jobs[job.request.id]
+            job.tell(job.request)
+
+    async def _finish(self, job: _Job) -> None:
+        """Work on the request until it is final. Ends early when it cannot be kept waiting here."""
+        while not job.request.stage.is_final:
+            job.nudged.clear()
+            before = job.request.stage
+            if before is Stage.ACCEPTED:
+                request = await self._decide(job.request)
+            else:
+                request = await self._releasing.cancel(job.request)
+            job.tell(request)
+            if request.stage is before and not await self._park(job):
+                return
+        await self._requests.drop(job.work)
+
+    async def _park(self, job: _Job) -> bool:
+        """Wait a while, then look at the request again; False if too many wait here already."""
+        if self._parked >= self._settings.scheduler.parked_max:
+            return False
+        pause_s = min(_PAUSE_MAX_S, _PAUSE_S * 2.0**job.pauses) * self._rng.uniform(0.5, 1.0)
+        job.pauses += 1
+        if job.request.stage is Stage.ACCEPTED:
+            # One last look when the deadline has come.
+            left_s = (job.request.deadline_ms - self._requests.now_ms) / 1000
+            pause_s = max(0.01, min(pause_s, left_s))
+        self._parked += 1
+        try:
+            await asyncio.wait_for(job.nudged.wait(), pause_s)
+        except TimeoutError:
+            pass
+        finally:
+            self._parked -= 1
+        stored = await self._requests.read(job.request.id)
+        if stored is None:
+            raise NotFound(f"There is no request {job.request.id} any more.")
+        job.request = stored
+        return True
+
+    # -- a decision
+
+    async def _decide(self, request: Request) -> Request:
+        """One try to place ``request``; what the log says afterwards."""
+        async with self._turns.turn(request.spec.priority):
+            deadline_s = self._settings.cluster.claim_deadline_s
+            effort = Effort(asyncio.get_running_loop().time() + deadline_s)
+            late = self._requests.now_ms >= request.deadline_ms
+            outcome = await self._placing.place(
+                request, effort, searching=not (late and request.tried)
+            )
+            if isinstance(outcome, Placed):
+                return await self._record_placed(request, outcome, effort)
+            return await self._record_reason(request, outcome, effort)
+
+    async def _record_placed(self, request: Request, placed: Placed, effort: Effort) -> Request:
+        """Have the request name its claims, then tell the agents; or give the claims back."""
+        failpoints.reach("request.claimed")
+        stored = await self._requests.change(
+            request,
+            Stage.PLACED,
+            "",
+            placements=(*request.placements, *(made.placement for made in placed.made)),
+            alternates=placed.alternates,
+            reason=None,
+            **self._cost(request, effort),
+        )
+        named = {placement.claim for placement in stored.placements}
+        lost = [made for made in placed.made if made.record.id not in named]
+        if lost:
+            # Somebody else changed the request: cancelled it, or took it over.
+            metrics.outcomes_lost.inc()
+            self._releasing.give_back(lost)
+            return stored
+        failpoints.reach("request.placed")
+        for made in placed.made:
             self._history.add(
                 Acknowledged(
                     process=self._history.process,
-                    cell=cell,
-                    host=outcome.row.host,
-                    claim=outcome.record.id,
+                    cell=made.cell,
+                    host=made.row.host,
+                    claim=made.record.id,
                     request=request.id,
                     at_us=now_us(),
                 )
             )
-            self._notify(cell, outcome.row, outcome.record)
-        await self._store_outcome(decided)
-        return decided
+            metrics.decisions.labels(made.cell, stored.stage.value).inc()
+            self._notify(made.cell, made.row, made.record)
+        return stored
 
-    def _target(self, spec: RequestSpec) -> str:
-        """The cell to place in: named, else one of the region's, else the own one."""
-        if spec.cell:
-            return spec.cell
-        home = self._settings.home
-        if not spec.region or spec.region == home.region:
-            return home.name
-        cells = [c.name for c in self._settings.cluster.cells if c.region == spec.region]
-        return self._rng.choice(cells)
-
-    async def _place(self, request: Request, cell: str, effort: _Effort) -> _Placed | Reason:
-        deadline = time.monotonic() + self._settings.cluster.claim_deadline_s
-        store = await self._stores.cell(cell)
-        tried: set[str] = set()
-        refusals: Counter[str] = Counter()
-        for _ in range(self._settings.scheduler.attempts_max):
-            if time.monotonic() >= deadline:
-                break
-            started = time.perf_counter()
-            chosen = await self._choose(store, request.spec, frozenset(tried))
-            effort.select_s += time.perf_counter() - started
-            if isinstance(chosen, Reason):
-                return msgspec.structs.replace(
-                    chosen, rejected={**chosen.rejected, **dict(refusals)}
-                )
-            row, alternates = chosen
-            outcome = await self._claim(request, cell, row, deadline, effort)
-            if isinstance(outcome, _Placed):
-                return msgspec.structs.replace(outcome, alternates=alternates)
-            if outcome is not None:
-                # The view was stale: the row itself says no. That is a conflict lost to somebody.
-                effort.tally.conflicts += 1
-                refusals[outcome.reason] += 1
-                if request.spec.host:
-                    return Reason(
-                        NO_VALID_HOST,
-                        f"Host {request.spec.host} of cell {cell} cannot take it: "
-                        f"{outcome.reason}.",
-                        rejected=dict(refusals),
-                        hosts_seen=1,
-                    )
-                tried.add(row.host)
-        return Reason(
-            CLAIM_CONTENDED,
-            f"No claim succeeded in {effort.attempts} attempts in cell {cell}; ask again.",
-            rejected=dict(refusals),
-            hosts_seen=len(tried),
-        )
-
-    async def _choose(
-        self, store: CellStore, spec: RequestSpec, tried: frozenset[str]
-    ) -> tuple[HostRow, tuple[HostView, ...]] | Reason:
-        """The row of the host to try and its alternates, or why there is none."""
-        if spec.host:
-            return await self._named_host(store, spec)
-        scheduler = self._settings.scheduler
-        buckets = self._settings.cluster.cell(store.cell).host_buckets
-        wanted = 1 + spec.alternates
-        views: list[HostView] = []
-        selection = Selection((), {}, 0)
-        async for batch in sampled(store, buckets, scheduler, self._rng):
-            views += batch
-            selection = select(
-                spec,
-                views,
-                rng=self._rng,
-                pick_from=scheduler.pick_from,
-                wanted=wanted,
-                excluded=tried,
+    async def _record_reason(self, request: Request, reason: Reason, effort: Effort) -> Request:
+        """Refuse; or wait, if a later try may end otherwise and the deadline allows one."""
+        cost = self._cost(request, effort)
+        waits = reason.code in PASSING and self._requests.now_ms < request.deadline_ms
+        if waits:
+            if request.reason is not None and request.reason.code == reason.code:
+                return request
+            return await self._requests.change(
+                request, Stage.ACCEPTED, reason.code, reason=reason, **cost
             )
-            if len(selection.ranked) >= wanted:
-                break
-        if selection.ranked:
-            best, *alternates = selection.ranked
-            row = await store.read_row(best.host)
-            if row is not None:
-                return row, tuple(alternates)
-        return Reason(
-            NO_VALID_HOST,
-            f"None of {selection.hosts_seen} hosts of cell {store.cell} can take it.",
-            rejected=selection.rejected,
-            hosts_seen=selection.hosts_seen,
-        )
-
-    async def _named_host(
-        self, store: CellStore, spec: RequestSpec
-    ) -> tuple[HostRow, tuple[HostView, ...]] | Reason:
-        row = await store.read_row(ids.host_uuid(store.cell, spec.host))
-        if row is None:
-            return Reason(
-                HOST_UNKNOWN,
-                f"Cell {store.cell} has no host called {spec.host!r}. GET /v1/hosts lists them.",
+        metrics.decisions.labels(self._settings.cell, reason.code).inc()
+        if request.placements and not request.spec.partial:
+            # All or none, and a build that failed cannot be replaced: the others must go.
+            return await self._requests.change(
+                request, Stage.CANCELLING, reason.code, reason=reason, **cost
             )
-        view = summarize(row, cell=store.cell, region=store.region)
-        if (reason := first_reason(spec, view)) and reason.startswith("trait"):
-            # Traits do not change under a claim; capacity does, so that the row itself decides it.
-            return Reason(
-                NO_VALID_HOST,
-                f"Host {spec.host} of cell {store.cell} cannot take it: {reason}.",
-                rejected={reason: 1},
-                hosts_seen=1,
+        if request.placements:
+            return await self._requests.change(
+                request, settled_stage(request), reason.code, reason=reason, **cost
             )
-        return row, ()
+        stage = Stage.FAILED if request.tried else Stage.REFUSED
+        return await self._requests.change(request, stage, reason.code, reason=reason, **cost)
 
-    async def _claim(
-        self, request: Request, cell: str, row: HostRow, deadline: float, effort: _Effort
-    ) -> _Placed | Refusal | None:
-        """One claim on one host; None: it was not written, try again under a new id."""
-        effort.attempts += 1
-        writer = await self._writer(cell)
-        now_ms = time.time_ns() // 1_000_000
-        operation = AddClaim(
-            claim=ids.new_claim_id(cell, row.host),
-            consumer=request.instance or str(uuid.uuid4()),
-            request=request.id,
-            project=request.spec.project,
-            demand=request.spec.resources,
-            lease_until_ms=now_ms + int(self._settings.cluster.claim_lease_s * 1000),
-            required_traits=request.spec.required_traits,
-            forbidden_traits=request.spec.forbidden_traits,
-        )
-        started = time.perf_counter()
-        try:
-            result = await writer.submit(
-                row.host,
-                operation,
-                seed=row,
-                deadline_s=max(0.001, deadline - time.monotonic()),
-                tally=effort.tally,
-            )
-        except Conflict:
-            effort.tally.conflicts += 1
-            return None
-        finally:
-            elapsed = time.perf_counter() - started
-            effort.claim_s += elapsed
-            metrics.claim_seconds.labels(cell).observe(elapsed)
-        if isinstance(result, Refusal):
-            return result
-        record = result.find(operation.claim)
-        if record is None:
-            raise NotFound(f"The claim {operation.claim} is not on the row that acknowledged it.")
-        return _Placed(row=result, record=record, alternates=())
-
-    def _decided(
-        self, request: Request, cell: str, outcome: _Placed | Reason, effort: _Effort
-    ) -> Request:
-        now = now_us()
-        common = {
-            # One process decides a request, so the larger of clock and successor orders its writes.
-            "rev": max(now, request.rev + 1),
-            "updated_ms": now // 1000,
-            "attempts": effort.attempts,
-            "conflicts": effort.tally.conflicts,
+    def _cost(self, request: Request, effort: Effort) -> dict[str, object]:
+        return {
+            "attempts": request.attempts + effort.attempts,
+            "conflicts": request.conflicts + effort.tally.conflicts,
             "timings": Timings(
                 select_ms=round(effort.select_s * 1000, 3),
                 claim_ms=round(effort.claim_s * 1000, 3),
             ),
         }
-        if isinstance(outcome, Reason):
-            return msgspec.structs.replace(request, stage=Stage.REFUSED, reason=outcome, **common)
-        return msgspec.structs.replace(
-            request,
-            stage=Stage.PLACED,
-            instance=outcome.record.consumer,
-            choice=Choice(
-                cell=cell,
-                host=outcome.row.host,
-                host_name=outcome.row.name,
-                claim=outcome.record.id,
-            ),
-            alternates=tuple(
-                Choice(cell=cell, host=view.host, host_name=view.name)
-                for view in outcome.alternates
-            ),
-            **common,
-        )
 
-    async def _store_outcome(self, decided: Request) -> None:
-        """Write the outcome to the log; the claim stands whether this succeeds or not."""
-        for attempt in range(1, 4):
-            try:
-                store = await self._stores.cell(self._settings.cell)
-                await store.put_request(decided)
-                return
-            except StoreError as error:
-                log.warning(
-                    "outcome_not_stored", request=decided.id, attempt=attempt, error=str(error)
-                )
-                await asyncio.sleep(0.05 * attempt)
+
+def settled_stage(request: Request) -> Stage:
+    """The stage of a request that goes on with the placements it has."""
+    return Stage.BUILT if all(p.built for p in request.placements) else Stage.PLACED

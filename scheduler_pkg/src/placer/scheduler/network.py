@@ -168,7 +168,10 @@ class Slices:
         return await self._settle(host, network, changed)
 
     async def _ask_others(self, host: str, network: str, pool: HostRow) -> None:
-        """The pool is empty: have hosts that hold many addresses return those they do not use."""
+        """The pool is empty: have hosts that hold many addresses return those they do not use.
+
+        What a refill that died left to a donor is brought to its slice first, so none stays lost.
+        """
         holds: dict[str, int] = {}
         for claim in pool.claims:
             if claim.consumer != host:
@@ -176,9 +179,13 @@ class Slices:
         donors = sorted(holds, key=lambda donor: (-holds[donor], donor))
         for donor in donors[: self._donors_max]:
             row = await self._store.read_row(donor)
-            if row is None or not _free(row, network):
+            if row is None:
                 continue
             try:
+                if not _in_step(pool, row, network):
+                    row = await self._settle(donor, network, pool)
+                if not _free(row, network):
+                    continue
                 await self._give_back(donor, network, keep=0)
             except PlacerError as error:
                 # Its return is marked or not; whoever refills this donor ends it.

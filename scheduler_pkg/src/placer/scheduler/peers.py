@@ -1,7 +1,9 @@
-"""Calls between scheduler processes: "your agent has a claim", "do you serve these hosts?".
+"""Calls between scheduler processes: "your agent has a claim", "do you serve these hosts?", "do you
+work on these requests?", "here is one for you".
 
-Both are hints. A lost call costs time, never a claim: an agent hears of every claim of its hosts
-again whenever it reports, and a host that is marked down by mistake is marked up by its next report.
+All are hints. A lost call costs time, never a claim: an agent hears of every claim of its hosts again
+whenever it reports, a host that is marked down by mistake is marked up by its next report, and which
+worker of a request stands the log alone decides.
 """
 
 from __future__ import annotations
@@ -17,11 +19,14 @@ from msgspec import Struct
 
 from placer.errors import PlacerError
 from placer.model.records import Record
+from placer.model.work import Work
 from placer.settings import Cluster
 
 log = structlog.get_logger(__name__)
 
 _TIMEOUT_S: Final = 3.0
+#: A process that does not say within this what it works on is taken for dead.
+_WORKING_TIMEOUT_S: Final = 1.0
 
 
 class Notification(Struct, frozen=True):
@@ -32,10 +37,23 @@ class Notification(Struct, frozen=True):
     record: Record
 
 
-class HostList(Struct, frozen=True):
-    """Provider uuids of hosts."""
+class HostList(Struct, frozen=True, omit_defaults=True):
+    """Provider uuids of hosts; ``agent``: who reports them to the process that asks."""
 
     hosts: tuple[str, ...]
+    agent: str = ""
+
+
+class Served(Struct, frozen=True):
+    """Agents by the host (uuid) that they serve."""
+
+    agents: dict[str, str]
+
+
+class RequestList(Struct, frozen=True):
+    """Ids of requests."""
+
+    requests: tuple[str, ...]
 
 
 class Peers:
@@ -59,33 +77,61 @@ class Peers:
             *(self._post(url, "notify", body) for url in self.of(notification.cell))
         )
 
-    async def serve(self, cell: str, hosts: Iterable[str]) -> set[str]:
-        """Those of ``hosts`` that some other process of ``cell`` holds a connection for.
+    async def served(self, cell: str, hosts: Iterable[str], agent: str = "") -> dict[str, str]:
+        """The agents by which other processes of ``cell`` serve some of ``hosts``.
 
-        Raises PlacerError when a process is silent: its hosts cannot be told from lost ones.
+        With ``agent`` a connection of that agent that is left over elsewhere is given up. Raises
+        PlacerError when a process is silent: its hosts cannot be told from lost ones.
         """
-        body = msgspec.json.encode(HostList(tuple(hosts)))
         others = self.of(cell)
-        answers = await asyncio.gather(*(self._post(url, "serves", body) for url in others))
+        answers = await self._ask(others, "serves", HostList(tuple(hosts), agent))
         silent = [url for url, answer in zip(others, answers, strict=True) if answer is None]
         if silent:
             raise PlacerError(f"No answer from {', '.join(silent)}.", remedy="Ask again.")
         return {
-            host
+            host: name
             for answer in answers
             if answer is not None
-            for host in msgspec.json.decode(answer, type=HostList).hosts
+            for host, name in msgspec.json.decode(answer, type=Served).agents.items()
         }
+
+    async def working(self, cell: str, requests: Iterable[str]) -> set[str]:
+        """Those of ``requests`` that other processes of ``cell`` work on; a silent one works on none."""
+        answers = await self._ask(
+            self.of(cell), "working", RequestList(tuple(requests)), timeout_s=_WORKING_TIMEOUT_S
+        )
+        return {
+            request
+            for answer in answers
+            if answer is not None
+            for request in msgspec.json.decode(answer, type=RequestList).requests
+        }
+
+    async def wake(self, cell: str, work: Work) -> None:
+        """Have some process of ``cell`` work on a request; the first that answers takes it."""
+        body = msgspec.json.encode(work)
+        for url in self.of(cell):
+            if await self._post(url, "wake", body) is not None:
+                return
 
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def _post(self, url: str, what: str, body: bytes) -> bytes | None:
+    async def _ask(
+        self, urls: Iterable[str], what: str, question: Struct, *, timeout_s: float = _TIMEOUT_S
+    ) -> list[bytes | None]:
+        body = msgspec.json.encode(question)
+        return await asyncio.gather(*(self._post(url, what, body, timeout_s) for url in urls))
+
+    async def _post(
+        self, url: str, what: str, body: bytes, timeout_s: float = _TIMEOUT_S
+    ) -> bytes | None:
         try:
             response = await self._client.post(
                 f"{url}/internal/v1/{what}",
                 content=body,
                 headers={"Content-Type": "application/json"},
+                timeout=timeout_s,
             )
             response.raise_for_status()
         except httpx.HTTPError as error:

@@ -1,4 +1,4 @@
-"""One scheduler process put together: stores, writers, conductor, hub, peers, sweeper.
+"""One scheduler process put together: stores, writers, conductor, hub, peers, scan, sweeper.
 
 Nothing here is state that is not in the store, but for what is in flight and which agents are
 connected. Any number of these run in a cell.
@@ -7,26 +7,39 @@ connected. Any number of these run in a cell.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import structlog
 
+from placer import failpoints
 from placer.claims.protocol import HostWriter
+from placer.claims.recovery import Recovery
+from placer.claims.writeset import WriteSets
 from placer.errors import Overloaded, PlacerError
 from placer.history import HistoryWriter
-from placer.model import ids
-from placer.model.instance import Instance
+from placer.model import groups
+from placer.model.groups import ServerGroup
+from placer.model.ids import cell_of
 from placer.model.records import HostRow, Record
-from placer.model.request import Request
-from placer.scheduler import sweeper
+from placer.model.work import Work
+from placer.scheduler.addresses import Addresses
 from placer.scheduler.agent_hub import AgentHub
 from placer.scheduler.background import Background
+from placer.scheduler.claimer import Claimer
 from placer.scheduler.conductor import Conductor
+from placer.scheduler.lifecycle import Lifecycle
+from placer.scheduler.operator import Operator
 from placer.scheduler.peers import Notification, Peers
+from placer.scheduler.placing import Placing
+from placer.scheduler.releasing import Releasing
+from placer.scheduler.searching import Searching
+from placer.scheduler.sweeper import Sweeper
+from placer.scheduler.worklog import Opened, RequestLog
+from placer.scheduler.workscan import WorkScan
 from placer.settings import Settings, read_secret
 from placer.store import Stores, open_cells
 
@@ -37,9 +50,11 @@ _RECONNECT_S: Final = 1.0
 
 
 class SchedulerProcess:
-    """Use as an async context manager; its methods are the service's calls."""
+    """Use as an async context manager; its parts are the service's calls."""
 
     def __init__(self, settings: Settings, *, rng: random.Random | None = None) -> None:
+        """Raises InvalidInput for a fail point that nobody has."""
+        failpoints.arm(os.environ)
         self._settings = settings
         self._rng = rng or random.Random()
         self._writers: dict[str, HostWriter] = {}
@@ -50,38 +65,73 @@ class SchedulerProcess:
             settings.scheduler.advertise,
             read_secret(settings.service_token_file),
         )
-        self._in_flight = 0
         self._stack = AsyncExitStack()
         self._stores: Stores
-        self._conductor: Conductor
+        self._write_sets: WriteSets
+        self._requests: RequestLog
+        self.placing: Placing
+        self.conductor: Conductor
         self.hub: AgentHub
+        self.operator = Operator(settings, self._writer)
 
     async def __aenter__(self) -> SchedulerProcess:
         """Connect to the home cell and start; other cells are connected in the background."""
-        settings = self._settings
-        self._stores = await open_cells(settings)
-        home = await self._stores.cell(settings.cell)
-        self._writers[settings.cell] = self._new_writer(home)
-        self._conductor = Conductor(
-            settings, self._stores, self._writer, self._history, self._notify, rng=self._rng
+        settings, cluster, rng = self._settings, self._settings.cluster, self._rng
+        self._stores = stores = await open_cells(settings)
+        home = await stores.cell(settings.cell)
+        self._writers[settings.cell] = writer = self._new_writer(home)
+        self._requests = requests = RequestLog(settings.process, stores, cluster.claim_deadline_s)
+        self._write_sets = WriteSets(
+            stores, self._writer, settings.scheduler, self._history, rng=rng
+        )
+        recovery = Recovery(stores, self._writer, cluster, self._history)
+        releasing = Releasing(
+            requests, self._writer, self._background, self._notify, cluster.claim_deadline_s
+        )
+        self.placing = Placing(
+            settings,
+            stores,
+            Claimer(settings, stores, self._writer, self._write_sets),
+            Searching(settings, stores, rng=rng),
+            Addresses(settings, stores, self._writer, self._background),
+            self._find_group,
+            recovery.sweep_row,
+            rng=rng,
+        )
+        self.conductor = Conductor(
+            settings, requests, self.placing, releasing, self._history, self._notify, rng=rng
         )
         self.hub = AgentHub(
             process=settings.process,
             cell=settings.cell,
-            writer=self._writers[settings.cell],
-            on_built=self._built,
-            on_gone=self._gone,
-            confirmed=self._confirmed,
-            serves_elsewhere=self._serves_elsewhere,
-            grace_s=settings.scheduler.agent_grace_s,
-            deadline_s=settings.cluster.claim_deadline_s,
-        )
-        loops = [
-            asyncio.create_task(self.hub.run()),
-            asyncio.create_task(
-                sweeper.run(settings, home, self._writers[settings.cell], self._rng)
+            writer=writer,
+            events=Lifecycle(
+                settings,
+                requests,
+                releasing,
+                stores.globals,
+                self._writer,
+                self._background,
+                self._wake,
             ),
-            asyncio.create_task(self._connect_others()),
+            served_elsewhere=self._served_elsewhere,
+            grace_s=settings.scheduler.agent_grace_s,
+            deadline_s=cluster.claim_deadline_s,
+        )
+        scan = WorkScan(
+            settings,
+            home,
+            stores,
+            requests,
+            self.conductor,
+            self._worked_on,
+            self._notify,
+            rng=rng,
+        )
+        sweeper = Sweeper(settings, home, writer, recovery, self.hub.tell_lapsed, rng=rng)
+        loops = [
+            asyncio.create_task(loop)
+            for loop in (self.hub.run(), scan.run(), sweeper.run(), self._connect_others())
         ]
         self._stack.push_async_callback(self._stop, loops)
         return self
@@ -91,20 +141,20 @@ class SchedulerProcess:
 
     # -- the service's calls
 
-    async def schedule(self, request: Request) -> Request:
-        """Decide ``request``; raises Overloaded at the bound on requests in flight."""
-        limit = self._settings.scheduler.queue_max
-        if self._in_flight >= limit:
-            raise Overloaded(f"{limit} requests are being decided here.", remedy="Retry later.")
-        self._in_flight += 1
-        try:
-            return await self._conductor.schedule(request)
-        finally:
-            self._in_flight -= 1
-
     def notified(self, notification: Notification) -> bool:
         """A claim on a host of this cell; True if its agent is connected here and was told."""
         return self.hub.deliver(notification.host, notification.record)
+
+    async def wake(self, work: Work) -> bool:
+        """A request of this cell is open again; False if there is no such request (yet).
+
+        Raises Overloaded, StoreError: another process may take it.
+        """
+        request = await self._requests.read(work.id)
+        if request is None or request.rev < work.rev:
+            return False
+        self.conductor.submit(request, work)
+        return True
 
     async def ready(self) -> None:
         """Raises StoreError unless the home cell answers a read."""
@@ -121,6 +171,12 @@ class SchedulerProcess:
 
     def _new_writer(self, store: Any) -> HostWriter:
         return HostWriter(store, self._settings.scheduler, self._history, rng=self._rng)
+
+    async def _find_group(self, group_id: str) -> ServerGroup:
+        found = await self._stores.catalog.groups.get(group_id)
+        if found is None:
+            raise groups.unknown_group(group_id)
+        return found
 
     async def _connect_others(self) -> None:
         """Connect to the other cells ahead of the first claim there; a cut-off cell is tried on."""
@@ -141,51 +197,30 @@ class SchedulerProcess:
         notification = Notification(cell=cell, host=row.host, record=record)
         self._background.start("notify", self._peers.notify(notification))
 
-    async def _serves_elsewhere(self, hosts: set[str]) -> set[str]:
-        return await self._peers.serve(self._settings.cell, hosts)
+    def _wake(self, opened: Opened) -> None:
+        """Work on a request that is open again: here, or in its home cell."""
+        cell = cell_of(opened.request.id)
+        if cell != self._settings.cell:
+            self._background.start("wake", self._peers.wake(cell, opened.work))
+            return
+        try:
+            self.conductor.submit(opened.request, opened.work)
+        except Overloaded:
+            log.info("request_waits", request=opened.request.id)  # the scan brings it to somebody
 
-    async def _confirmed(self, record: Record) -> bool:
-        """Whether the claim's requester was told of it, as its request's row says."""
-        store = await self._stores.cell(ids.cell_of(record.request))
-        request = await store.get_request(record.request)
-        return (
-            request is not None
-            and request.choice is not None
-            and (request.choice.claim == record.id)
-        )
+    async def _served_elsewhere(self, hosts: set[str], agent: str) -> dict[str, str]:
+        return await self._peers.served(self._settings.cell, hosts, agent)
 
-    async def _built(self, row: HostRow, record: Record) -> None:
-        await self._list(row, record, "built")
-
-    async def _gone(self, row: HostRow, record: Record) -> None:
-        await self._list(row, record, "gone")
-
-    async def _list(self, row: HostRow, record: Record, state: str) -> None:
-        """Write the instance to the global list, ordered by the row's revision."""
-        now_ms = time.time_ns() // 1_000_000
-        await self._stores.globals.put_instance(
-            Instance(
-                id=record.consumer,
-                project=record.project,
-                region=self._settings.home.region,
-                cell=self._settings.cell,
-                host=row.host,
-                host_name=row.name,
-                request=record.request,
-                claim=record.id,
-                state=state,
-                resources={name: -amount for name, amount in record.amounts.items()},
-                created_ms=record.created_ms,
-                updated_ms=now_ms,
-                rev=row.rev,
-            )
-        )
+    async def _worked_on(self, requests: list[str]) -> set[str]:
+        return await self._peers.working(self._settings.cell, requests)
 
     async def _stop(self, loops: Sequence[asyncio.Task[None]]) -> None:
         """Take no new work, finish what is under way within the grace, then disconnect."""
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+        await self.conductor.close(_GRACE_S)
+        await self._write_sets.close(_GRACE_S)
         for writer in self._writers.values():
             await writer.close(_GRACE_S)
         await self._background.close(_GRACE_S)

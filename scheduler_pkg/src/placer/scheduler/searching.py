@@ -16,7 +16,6 @@ from placer.model.request import RequestSpec
 from placer.scheduler import candidates, pools
 from placer.scheduler.groups import GroupFacts
 from placer.scheduler.hints import Hints
-from placer.scheduler.network import without_addresses
 from placer.scheduler.select import Selection
 from placer.scheduler.shared_reads import SharedReads
 from placer.scheduler.wanted import Wanted
@@ -66,7 +65,7 @@ class Searching:
         wanted = Wanted(
             spec=spec,
             # An address comes from the host's slice, which can be refilled when it is empty.
-            demand=without_addresses(spec.demand).demand,
+            demand=msgspec.structs.replace(spec, network="").demand,
             settings=self._settings.scheduler,
             group=facts,
             tried=excluded,

@@ -14,8 +14,11 @@ from litestar import Litestar, WebSocket, get, post, websocket
 from litestar.datastructures import State
 
 from placer import http
-from placer.model.request import Request
-from placer.scheduler.peers import HostList, Notification
+from placer.model.destinations import Destinations
+from placer.model.request import Request, RequestSpec
+from placer.model.work import Work
+from placer.scheduler.operator_routes import OPERATOR_ROUTES
+from placer.scheduler.peers import HostList, Notification, RequestList, Served
 from placer.scheduler.process import SchedulerProcess
 from placer.settings import Settings, read_secret
 
@@ -24,9 +27,9 @@ _BODY_BYTES_MAX: Final = 1_048_576
 
 @post("/internal/v1/schedule", status_code=200)
 async def schedule(data: Request, state: State) -> Request:
-    """Decide a request that is in the log; answers with its outcome."""
+    """Work on a request that is in the log; answers with what is known of it first."""
     process: SchedulerProcess = state.process
-    return await process.schedule(data)
+    return await process.conductor.schedule(data)
 
 
 @post("/internal/v1/notify", status_code=200)
@@ -37,10 +40,31 @@ async def notify(data: Notification, state: State) -> dict[str, bool]:
 
 
 @post("/internal/v1/serves", status_code=200)
-async def serves(data: HostList, state: State) -> HostList:
-    """Which of these hosts' agents are connected here."""
+async def serves(data: HostList, state: State) -> Served:
+    """Which agents serve these hosts here."""
     process: SchedulerProcess = state.process
-    return HostList(tuple(sorted(process.hub.serves(set(data.hosts)))))
+    return Served(process.hub.served_for(data.hosts, data.agent))
+
+
+@post("/internal/v1/working", status_code=200)
+async def working(data: RequestList, state: State) -> RequestList:
+    """Which of these requests are worked on here."""
+    process: SchedulerProcess = state.process
+    return RequestList(tuple(sorted(process.conductor.working(data.requests))))
+
+
+@post("/internal/v1/wake", status_code=200)
+async def wake(data: Work, state: State) -> dict[str, bool]:
+    """Work on a request that is open again; 503 at the bound on requests in flight."""
+    process: SchedulerProcess = state.process
+    return {"taken": await process.wake(data)}
+
+
+@post("/internal/v1/select", status_code=200)
+async def select(data: RequestSpec, state: State) -> Destinations:
+    """Choose hosts for a request without claiming them."""
+    process: SchedulerProcess = state.process
+    return await process.placing.destinations(data)
 
 
 @get("/internal/v1/agents")
@@ -69,7 +93,7 @@ def serve(settings: Settings) -> None:
             yield
 
     app = http.create_app(
-        [schedule, notify, serves, agents, agent],
+        [schedule, notify, serves, working, wake, select, agents, agent, *OPERATOR_ROUTES],
         token=read_secret(settings.service_token_file),
         ready=process.ready,
         lifespan=lifespan,

@@ -1,9 +1,11 @@
-"""The sweeper: removes claims that no agent adopted in time (claim protocol, section 5).
+"""The sweeper: what nobody was there to finish on a cell's rows (claim protocol, section 5).
 
 Every scheduler process of a cell walks its buckets of views, one at a time. A lapsed lease in a view
-is only a hint; the LWT on the row decides against an agent that adopts at the same moment. What a
-lost view hides, the hosts' own periodic reports find: the hub looks at every row it reads. What this
-process knows better than a view, because a report or a claim showed it the row, it writes again.
+is only a hint; the LWT on the row decides against an agent that adopts at the same moment. Whoever
+asked for a claim that is about to lapse is told before it leaves its row. What a lost view hides,
+the hosts' own periodic reports find: the hub looks at every row it reads. What this process knows
+better than a view, because a report or a claim showed it the row, it writes again. Passing by, the
+sweeper writes the bucket's hint; after each round it looks after the cell's pools and write sets.
 """
 
 from __future__ import annotations
@@ -11,54 +13,91 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
-from placer.claims.operations import ExpireClaims
+from placer.claims.operations import lapsed
 from placer.claims.protocol import HostWriter
+from placer.claims.recovery import Recovery
 from placer.errors import PlacerError
-from placer.model.host_view import HostView
-from placer.settings import Cell, Settings
+from placer.model.host_view import POOL_BUCKET, HostView
+from placer.model.records import HostRow, Record
+from placer.scheduler.hints import HintWriter
+from placer.settings import Settings
 from placer.store.base import CellStore
 
 log = structlog.get_logger(__name__)
 
+#: Tell the requests of a row's claims that these are about to lapse; False: leave them for now.
+TellLapsed = Callable[[HostRow, Iterable[Record], int], Awaitable[bool]]
+
 
 def due(views: list[HostView], now_ms: int) -> list[str]:
-    """Hosts of ``views`` that seem to hold a claim whose lease has ended."""
+    """Rows of ``views`` that seem to hold a claim whose lease has ended."""
     return [view.host for view in views if 0 < view.lease_until_ms < now_ms]
 
 
-async def sweep_bucket(
-    store: CellStore, writer: HostWriter, bucket: int, buckets: int, now_ms: int, deadline_s: float
-) -> int:
-    """Expire what has lapsed on the hosts of one bucket, and write views that were lost.
+class Sweeper:
+    """One per process, over its own cell."""
 
-    Returns how many claims' hosts and views it saw to.
-    """
-    views = await store.read_views(bucket)
-    hosts = due(views, now_ms)
-    for host in hosts:
-        await writer.submit(host, ExpireClaims(), deadline_s=deadline_s)
-    return len(hosts) + writer.views_behind(bucket, buckets, views)
+    def __init__(
+        self,
+        settings: Settings,
+        store: CellStore,
+        writer: HostWriter,
+        recovery: Recovery,
+        tell_lapsed: TellLapsed,
+        *,
+        rng: random.Random,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._writer = writer
+        self._recovery = recovery
+        self._tell_lapsed = tell_lapsed
+        self._hints = HintWriter(store)
+        self._rng = rng
 
+    async def run(self) -> None:
+        """Sweep for ever: all buckets once in ``sweep_every_s``. Cancel to stop; safe anywhere."""
+        buckets = self._settings.home.host_buckets
+        pause_s = self._settings.scheduler.sweep_every_s / buckets
+        bucket = self._rng.randrange(buckets)
+        while True:
+            await asyncio.sleep(self._rng.uniform(0.5, 1.5) * pause_s)
+            bucket = (bucket + 1) % buckets
+            try:
+                await self.sweep_bucket(bucket, time.time_ns() // 1_000_000)
+                if bucket == 0:
+                    await self._recovery.recover_cell(self._settings.cell)
+                    await self._sweep_pools()
+            except PlacerError as error:
+                log.warning("sweep_failed", bucket=bucket, error=str(error))
 
-async def run(settings: Settings, store: CellStore, writer: HostWriter, rng: random.Random) -> None:
-    """Sweep for ever: all buckets once in ``sweep_every_s``. Cancel to stop; safe at any point."""
-    cell: Cell = settings.home
-    pause_s = settings.scheduler.sweep_every_s / cell.host_buckets
-    bucket = rng.randrange(cell.host_buckets)
-    while True:
-        await asyncio.sleep(rng.uniform(0.5, 1.5) * pause_s)
-        bucket = (bucket + 1) % cell.host_buckets
-        try:
-            await sweep_bucket(
-                store,
-                writer,
-                bucket,
-                cell.host_buckets,
-                time.time_ns() // 1_000_000,
-                settings.cluster.claim_deadline_s,
-            )
-        except PlacerError as error:
-            log.warning("sweep_failed", bucket=bucket, error=str(error))
+    async def sweep_bucket(self, bucket: int, now_ms: int) -> int:
+        """Expire what has lapsed on the hosts of one bucket, and write views that were lost.
+
+        Returns how many hosts and views it saw to. Raises StoreError, Conflict.
+        """
+        views = await self._store.read_views(bucket)
+        await self._hints.passed(bucket, views, time.time_ns() // 1000)
+        hosts = due(views, now_ms)
+        for host in hosts:
+            await self._sweep(host, now_ms)
+        buckets = self._settings.home.host_buckets
+        return len(hosts) + self._writer.views_behind(bucket, buckets, views)
+
+    async def _sweep(self, host: str, now_ms: int) -> None:
+        row = await self._store.read_row(host)
+        if row is None:
+            return
+        ended = [record for record in row.claims if lapsed(record, now_ms)]
+        if not ended or await self._tell_lapsed(row, ended, now_ms):
+            await self._recovery.sweep_row(self._settings.cell, host)
+
+    async def _sweep_pools(self) -> None:
+        """One pool a round: its entries whose claim on a host is gone leave it."""
+        pools = [view for view in await self._store.read_views(POOL_BUCKET) if view.claims]
+        if pools:
+            await self._recovery.sweep_row(self._settings.cell, self._rng.choice(pools).host)

@@ -1,0 +1,117 @@
+"""One agent's open connection: what it serves, and what waits to be sent to it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+from litestar.exceptions import WebSocketException
+
+from placer.model.messages import FromAgent, HostReport, Refused, ToAgent
+
+log = structlog.get_logger(__name__)
+
+#: Messages of one agent handled at once.
+_INFLIGHT_MAX: Final = 256
+#: Messages that wait for a slow agent; beyond it orders are dropped until its next report.
+_OUTBOX_MAX: Final = 1024
+_SEND_TIMEOUT_S: Final = 10.0
+
+_decode: Final = msgspec.json.Decoder(FromAgent).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Transport(Protocol):
+    """An accepted websocket; Litestar's ``WebSocket`` is one.
+
+    Raises WebSocketException or OSError when the connection is closed.
+    """
+
+    async def receive_text(self) -> str: ...
+
+    async def send_text(self, data: str) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class Closed(Exception):
+    """The connection is over."""
+
+
+class RefuseAgent(Exception):
+    """The agent must hear why, and the connection ends."""
+
+
+class Connection:
+    """One agent's open connection, what it serves, and what waits to be sent to it."""
+
+    def __init__(self, agent: str, transport: Transport) -> None:
+        self.agent = agent
+        self.hosts: dict[str, HostReport] = {}
+        #: Hosts known to be served by no other agent.
+        self.settled: set[str] = set()
+        self.slots = asyncio.Semaphore(_INFLIGHT_MAX)
+        self._transport = transport
+        # Messages of one item are sent together, with nothing between them.
+        self._outbox: asyncio.Queue[tuple[ToAgent, ...]] = asyncio.Queue(_OUTBOX_MAX)
+
+    async def say(self, *messages: ToAgent) -> None:
+        """Send ``messages`` in their turn; waits while the outbox is full."""
+        await self._outbox.put(messages)
+
+    def offer(self, message: ToAgent) -> bool:
+        """Send ``message`` if there is room for it."""
+        try:
+            self._outbox.put_nowait((message,))
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def refuse(self, why: str) -> None:
+        """End the connection once the agent was told ``why``; what else waits is dropped."""
+        while not self._outbox.empty():
+            self._outbox.get_nowait()
+        self._outbox.put_nowait((Refused(message=why),))
+
+    async def send_forever(self) -> None:
+        while True:
+            for message in await self._outbox.get():
+                await _send(self._transport, message)
+                if isinstance(message, Refused):
+                    raise Closed
+
+    async def receive(self) -> FromAgent:
+        return await receive_from(self._transport)
+
+
+async def _send(transport: Transport, message: ToAgent) -> None:
+    try:
+        async with asyncio.timeout(_SEND_TIMEOUT_S):
+            await transport.send_text(_encode(message).decode())
+    except (WebSocketException, OSError, RuntimeError, TimeoutError) as error:
+        # RuntimeError: what ASGI servers say to a message after the close.
+        raise Closed from error
+
+
+async def receive_from(transport: Transport) -> FromAgent:
+    try:
+        message: FromAgent = _decode(await transport.receive_text())
+    except (WebSocketException, OSError, RuntimeError) as error:
+        raise Closed from error
+    except msgspec.DecodeError as error:
+        raise RefuseAgent(f"Unreadable message: {error}.") from error
+    return message
+
+
+async def part(transport: Transport, why: str) -> None:
+    """Say why, if anything, and close; the other end may be gone already."""
+    try:
+        if why:
+            log.error("agent_refused", why=why)
+            await _send(transport, Refused(message=why))
+        async with asyncio.timeout(_SEND_TIMEOUT_S):
+            await transport.close()
+    except (Closed, WebSocketException, OSError, RuntimeError, TimeoutError):
+        return

@@ -1,0 +1,219 @@
+"""What agents report, brought into the request's log: built, failed, gone, never adopted.
+
+Each report is written to the request before the claim may leave its row, so that a crash in between
+loses nothing: the agent asks again, or the next report of its host brings the claim again. All four
+are safe to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from placer import failpoints
+from placer.claims.operations import NoteBuild
+from placer.errors import Conflict, PlacerError, UnknownCell
+from placer.model.instance import Instance
+from placer.model.records import HostRow, Record
+from placer.model.request import Placement, Request, Stage
+from placer.scheduler.background import Background
+from placer.scheduler.claimer import Writer
+from placer.scheduler.releasing import Releasing
+from placer.scheduler.worklog import Opened, RequestLog
+from placer.settings import Settings
+from placer.store.base import GlobalStore
+
+log = structlog.get_logger(__name__)
+
+#: Changes of one request that may be lost to others before the agent is asked to come again.
+_TRIES_MAX: Final = 8
+
+#: Have somebody of the request's home cell work on it now. Fire and forget: the scan finds it.
+Wake = Callable[[Opened], None]
+
+
+class Lifecycle:
+    """The hub's callbacks: each is told of a row of the own cell and one of its claims."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        requests: RequestLog,
+        releasing: Releasing,
+        instances: GlobalStore,
+        writer: Writer,
+        background: Background,
+        wake: Wake,
+    ) -> None:
+        self._settings = settings
+        self._requests = requests
+        self._releasing = releasing
+        self._instances = instances
+        self._writer = writer
+        self._background = background
+        self._wake = wake
+
+    async def confirmed(self, record: Record) -> bool:
+        """Whether the claim's request names it and wants it built. Raises StoreError."""
+        request = await self._request(record)
+        return (
+            request is not None
+            and request.stage is not Stage.CANCELLING
+            and _find(request, record.id) is not None
+        )
+
+    async def built(self, row: HostRow, record: Record) -> None:
+        """The instance runs. One that no request names (any more) is given up again."""
+        await asyncio.gather(
+            self._each_try(record, self._mark_built, row), self._list(row, record, "built")
+        )
+        if row.health.failures:
+            self._background.start("note_build", self._note_build(row.host, ok=True))
+
+    async def failed(self, row: HostRow, record: Record, why: str) -> None:
+        """The build failed; its claim is ``deleting``. Another host is looked for at once."""
+        self._background.start("note_build", self._note_build(row.host, ok=False))
+        await self._each_try(record, self._replace, row, f"build failed on {row.name}: {why}")
+        await self._list(row, record, "failed")
+
+    async def lapsed(self, row: HostRow, record: Record) -> None:
+        """No agent adopted the claim in time; it is about to leave the row."""
+        await self._each_try(record, self._replace, row, f"no agent took it on {row.name}")
+
+    async def gone(self, row: HostRow, record: Record) -> None:
+        """The instance is destroyed; the claim is about to leave the row."""
+        await self._each_try(record, self._take_out, row)
+        request = await self._request(record)
+        if request is not None:
+            await self._releasing.leave_group(request, record.id)
+        failed = request is not None and row.host in request.tried
+        await self._list(row, record, "failed" if failed else "deleted")
+
+    # -- changes of the request; each returns whether it is done, else it is tried on what is stored
+
+    async def _each_try(
+        self, record: Record, change: Callable[..., Awaitable[bool]], *more: object
+    ) -> None:
+        """Apply ``change`` to the request until it stands or is not needed. Raises Conflict.
+
+        The first try may rest on what this process remembers; a lost one reads again.
+        """
+        try:
+            request = await self._requests.latest(record.request) if record.request else None
+            for _ in range(_TRIES_MAX):
+                if request is None or await change(request, record, *more):
+                    return
+                request = await self._requests.read(record.request, serial=True)
+        except UnknownCell:
+            return
+        raise Conflict(f"Request {record.request} is changed too often.", remedy="Ask again.")
+
+    async def _mark_built(self, request: Request, record: Record, row: HostRow) -> bool:
+        placement = _find(request, record.id)
+        if placement is None:
+            return await self._disown(record, row)
+        if placement.built or request.stage is Stage.CANCELLING:
+            return True
+        placements = tuple(
+            msgspec.structs.replace(p, built=True) if p is placement else p
+            for p in request.placements
+        )
+        stage = request.stage
+        if stage is Stage.PLACED and all(p.built for p in placements):
+            stage = Stage.BUILT
+        stored = await self._requests.change(request, stage, placements=placements)
+        return self._requests.is_mine(stored, request)
+
+    async def _disown(self, record: Record, row: HostRow) -> bool:
+        """A claim that its request does not name: have it destroyed, if that is still so."""
+        stored = await self._requests.read(record.request, serial=True)
+        if stored is not None and _find(stored, record.id) is not None:
+            return False
+        log.warning("claim_disowned", claim=record.id, request=record.request)
+        await self._releasing.release(self._settings.cell, row.host, record.id)
+        return True
+
+    async def _replace(self, request: Request, record: Record, row: HostRow, why: str) -> bool:
+        """Take the placement out and have the request placed again, elsewhere."""
+        if _find(request, record.id) is None or request.stage is Stage.CANCELLING:
+            return not self._is_guess(request)
+        changed = {
+            "placements": tuple(p for p in request.placements if p.claim != record.id),
+            "tried": tuple(dict.fromkeys((*request.tried, row.host))),
+        }
+        if request.stage is Stage.ACCEPTED:
+            stored = await self._requests.change(request, Stage.ACCEPTED, why, **changed)
+            return self._requests.is_mine(stored, request)
+        failpoints.reach("request.reopening")
+        opened = await self._requests.reopen(request, Stage.ACCEPTED, why, **changed)
+        if opened is None:
+            return False
+        failpoints.reach("request.reopened")
+        self._wake(opened)
+        return True
+
+    async def _take_out(self, request: Request, record: Record, row: HostRow) -> bool:
+        placement = _find(request, record.id)
+        if placement is None:
+            return not self._is_guess(request)
+        if request.stage is Stage.CANCELLING:
+            stored = await self._releasing.without(request, {record.id})
+            return self._requests.is_mine(stored, request)
+        if not placement.built:
+            return await self._replace(request, record, row, f"build failed on {row.name}")
+        left = tuple(p for p in request.placements if p is not placement)
+        stage = request.stage if left else Stage.CANCELLED
+        stored = await self._requests.change(request, stage, "instance gone", placements=left)
+        return self._requests.is_mine(stored, request)
+
+    # -- helpers
+
+    def _is_guess(self, request: Request) -> bool:
+        """Whether ``request`` is what this process remembers, which may be old."""
+        return self._requests.remembers(request)
+
+    async def _request(self, record: Record) -> Request | None:
+        try:
+            return await self._requests.read(record.request) if record.request else None
+        except UnknownCell:
+            return None
+
+    async def _note_build(self, host: str, *, ok: bool) -> None:
+        writer = await self._writer(self._settings.cell)
+        try:
+            await writer.submit(
+                host,
+                NoteBuild(ok, self._requests.now_ms),
+                deadline_s=self._settings.cluster.claim_deadline_s,
+            )
+        except PlacerError as error:
+            log.info("build_not_noted", host=host, why=str(error))
+
+    async def _list(self, row: HostRow, record: Record, state: str) -> None:
+        """Write the instance to the global list, ordered by the row's revision."""
+        home = self._settings.home
+        await self._instances.put_instance(
+            Instance(
+                id=record.consumer,
+                project=record.project,
+                region=home.region,
+                cell=home.name,
+                host=row.host,
+                host_name=row.name,
+                request=record.request,
+                claim=record.id,
+                state=state,
+                resources={name: -amount for name, amount in record.amounts.items()},
+                created_ms=record.created_ms,
+                updated_ms=self._requests.now_ms,
+                rev=row.rev,
+            )
+        )
+
+
+def _find(request: Request, claim: str) -> Placement | None:
+    return next((p for p in request.placements if p.claim == claim), None)
