@@ -1,0 +1,123 @@
+"""The native API of a deployment as tests use it: every cell's, with what they made taken back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from deployment import Deployment
+from lab import until
+
+OPEN = ("accepted", "cancelling")
+#: What one decision may take, waits for others included.
+DECIDED_S = 30.0
+BUILT_S = 30.0
+
+
+@dataclass
+class Api:
+    """Calls to the API of a cell; remembers the requests it posted."""
+
+    deployment: Deployment
+    token: str
+    posted: list[tuple[str, str]] = field(default_factory=list)
+
+    def call(
+        self, cell: str, method: str, path: str, body: Any = None, **headers: str
+    ) -> httpx.Response:
+        return httpx.request(
+            method,
+            self.deployment.api_urls[cell] + path,
+            json=body,
+            headers={"Authorization": f"Bearer {self.token}"} | headers,
+            timeout=40,
+        )
+
+    def get(self, cell: str, path: str) -> Any:
+        answer = self.call(cell, "GET", path)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def put(self, cell: str, path: str, body: Any) -> Any:
+        answer = self.call(cell, "PUT", path, body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def post(self, cell: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
+        """A request, as accepted."""
+        answer = self.call(cell, "POST", "/v1/requests", body, **headers)
+        assert answer.status_code in (200, 202), answer.text
+        request: dict[str, Any] = answer.json()
+        self.posted.append((cell, request["id"]))
+        return request
+
+    def request(self, cell: str, request_id: str) -> dict[str, Any]:
+        found: dict[str, Any] = self.get(cell, f"/v1/requests/{request_id}")
+        return found
+
+    def reaches(
+        self, cell: str, request_id: str, *stages: str, seconds: float = BUILT_S
+    ) -> dict[str, Any]:
+        """The request once it is in one of ``stages``."""
+
+        def there() -> dict[str, Any] | None:
+            found = self.request(cell, request_id)
+            return found if found["stage"] in stages else None
+
+        found: dict[str, Any] = until(
+            there, seconds=seconds, what=f"{request_id} is {' or '.join(stages)}"
+        )
+        return found
+
+    def ask(self, cell: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
+        """A request with its decision: placed, built, refused or failed."""
+        accepted = self.post(cell, body, **headers)
+        return self.reaches(
+            cell, accepted["id"], "placed", "built", "refused", "failed", seconds=DECIDED_S
+        )
+
+    def group(self, cell: str, policy: str, scope: str) -> str:
+        """A new server group's id."""
+        body = {"name": f"test-{policy}-{scope}", "policy": policy, "scope": scope}
+        answer = self.call(cell, "POST", "/v1/server-groups", body)
+        assert answer.status_code == 201, answer.text
+        group: str = answer.json()["id"]
+        return group
+
+    def hosts(self, cell: str, trait: str) -> dict[str, dict[str, Any]]:
+        """Hosts of ``cell`` that have ``trait``, by name."""
+        found: dict[str, dict[str, Any]] = {}
+        path = f"/v1/hosts?cell={cell}&limit=1000"
+        while path:
+            page = self.get(cell, path)
+            for host in page["hosts"]:
+                if any(trait in traits for traits in host.get("providers", {}).values()):
+                    found[host["name"]] = host
+            path = next((link["href"] for link in page["links"] if link["rel"] == "next"), "")
+        return found
+
+    def free(self, cell: str, trait: str, resource_class: str) -> int:
+        """What is free of a class on all hosts of ``cell`` that have ``trait``."""
+        return sum(
+            amount
+            for host in self.hosts(cell, trait).values()
+            for slot, amount in host["free"].items()
+            if slot.rpartition("/")[2] == resource_class
+        )
+
+    def cancel(self, cell: str, request_id: str) -> httpx.Response:
+        return self.call(cell, "DELETE", f"/v1/requests/{request_id}")
+
+    @contextlib.contextmanager
+    def taking_back(self) -> Iterator[Api]:
+        """Cancel on leaving whatever was posted."""
+        try:
+            yield self
+        finally:
+            for cell, request_id in self.posted:
+                self.cancel(cell, request_id)
+            self.posted.clear()
