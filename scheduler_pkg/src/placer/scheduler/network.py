@@ -9,7 +9,6 @@ for the same host ends what was begun, by this process or another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -22,13 +21,10 @@ from placer.errors import Conflict, PlacerError
 from placer.model import ids, networks
 from placer.model.records import ClaimState, HostRow
 from placer.model.resource_classes import ADDRESS
-from placer.settings import Scheduler, Settings
-from placer.store.base import CellStore, CellStores
+from placer.settings import Scheduler
+from placer.store.base import CellStore
 
 log = structlog.get_logger(__name__)
-
-#: The writer of a cell's rows; raises StoreUnavailable while the cell is cut off.
-Writer = Callable[[str], Awaitable[HostWriter]]
 
 NETWORK_UNKNOWN: Final = "network_unknown"
 #: Rounds of one refill: each but the last lost to somebody else who moved the pool's row.
@@ -70,24 +66,6 @@ class Slices:
         self._running.pop(key, None)
         if not task.cancelled():
             task.exception()  # heard, even if nobody waits any more
-
-    async def repair(self, network: str) -> int:
-        """Bring every slice of ``network`` in step with its pool; returns how many were not."""
-        pool = await self._store.read_row(networks.network_id(self._store.cell, network))
-        if pool is None:
-            return 0
-        repaired = 0
-        for host in sorted({claim.consumer for claim in pool.claims}):
-            row = await self._store.read_row(host)
-            if row is not None and not _in_step(pool, row, network):
-                await self._settle(host, network, pool)
-                repaired += 1
-        return repaired
-
-    def close(self) -> None:
-        """Cut short what is under way; the next refill of each host ends it."""
-        for task in self._running.values():
-            task.cancel()
 
     async def _refill(self, host: str, network: str) -> HostRow | Refusal:
         """Take, then follow. Rounds end early: only a pool that others moved asks for another."""
@@ -210,34 +188,6 @@ class Slices:
         if isinstance(result, Refusal):
             raise Conflict(f"Row {key} refused {operation}: {result.reason}.")
         return result
-
-
-class Networks:
-    """The slices of all cells, for the conductor. ``writer`` gives the writer of a cell's rows."""
-
-    def __init__(self, settings: Settings, stores: CellStores, writer: Writer) -> None:
-        self._settings = settings
-        self._stores = stores
-        self._writer = writer
-        self._cells: dict[str, Slices] = {}
-
-    async def refill(self, cell: str, host: str, network: str) -> HostRow | Refusal:
-        """``Slices.refill`` in ``cell``; raises StoreUnavailable too while the cell is cut off."""
-        if cell not in self._cells:
-            store, writer = await self._stores.cell(cell), await self._writer(cell)
-            deadline_s = self._settings.cluster.claim_deadline_s
-            fresh = Slices(store, writer, self._settings.scheduler, deadline_s)
-            self._cells.setdefault(cell, fresh)
-        return await self._cells[cell].refill(host, network)
-
-    def is_low(self, row: HostRow, network: str) -> bool:
-        """Whether a host that was just claimed should be refilled in the background."""
-        return 2 * len(_free(row, network)) <= self._settings.scheduler.network_slice
-
-    def close(self) -> None:
-        """Cut short what is under way."""
-        for slices_ in self._cells.values():
-            slices_.close()
 
 
 def _free(row: HostRow, network: str) -> frozenset[str]:
