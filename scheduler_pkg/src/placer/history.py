@@ -25,7 +25,10 @@ class WriteOutcome(enum.StrEnum):
 
 
 class Write(Struct, frozen=True, tag="write", omit_defaults=True):
-    """One LWT on a host row: IF rev = ``rev`` (0: the row is made) SET rev = ``next``."""
+    """One LWT on a host row: IF rev = ``rev`` (0: the row is made) SET rev = ``next``.
+
+    ``committed`` are the write sets whose tags it settles because they were committed.
+    """
 
     process: str
     cell: str
@@ -38,6 +41,7 @@ class Write(Struct, frozen=True, tag="write", omit_defaults=True):
     put: tuple[Record, ...] = ()
     drop: tuple[str, ...] = ()
     status: HostStatus = HostStatus.UP
+    committed: tuple[str, ...] = ()
 
 
 class Acknowledged(Struct, frozen=True, tag="acknowledged"):

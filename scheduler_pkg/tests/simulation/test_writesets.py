@@ -17,7 +17,7 @@ SEEDS = range(1500)
 def run(seed: int, *, unknown: float = 0.15, crashes: bool = True) -> World:
     """One seed from the beginning to the end of recovery, judged."""
     world = World(seed, unknown=unknown, crashes=crashes)
-    run_simulated(world.run())
+    run_simulated(world.run(), threads=False)
     judge(world)
     return world
 

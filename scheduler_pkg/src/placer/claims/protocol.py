@@ -34,9 +34,11 @@ import structlog
 
 from placer import failpoints, metrics
 from placer.claims.operations import ExpireClaims, Operation, Refusal, lapsed
+from placer.claims.tags import Settle
+from placer.claims.views import ViewWriter
 from placer.errors import Conflict, Overloaded, PlacerError, StoreError, StoreUnknown
 from placer.history import Ended, HistoryWriter, Write, WriteOutcome, now_us
-from placer.model.host_view import HostView, bucket_of, summarize
+from placer.model.host_view import HostView, bucket_of
 from placer.model.records import HostRow
 from placer.settings import Scheduler
 from placer.store.base import CellStore
@@ -47,9 +49,6 @@ log = structlog.get_logger(__name__)
 _GUESSES_MAX: Final = 4096
 _BACKOFF_S: Final = 0.002
 _BACKOFF_MAX_S: Final = 0.1
-_VIEW_WRITE_TRIES: Final = 3
-#: How long a view whose free amounts did not change may wait for the next change of its host.
-_VIEW_LAZY_S: Final = 1.0
 
 
 def _now_s() -> float:
@@ -113,10 +112,7 @@ class HostWriter:
         self._clock_us = clock_us
         self._waiting: dict[str, list[_Member]] = {}
         self._guesses: OrderedDict[str, HostRow] = OrderedDict()
-        self._views: OrderedDict[str, HostView] = OrderedDict()
-        self._lazy: dict[str, HostView] = {}
-        self._lazy_running = False
-        self._view_tasks = 0
+        self._views = ViewWriter(store, settings, self._spawn, self._rng)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -165,7 +161,7 @@ class HostWriter:
 
     async def close(self, grace_s: float) -> None:
         """Refuse new work and finish what waits, for at most ``grace_s``."""
-        self._closing = True
+        self._closing = self._views.closing = True
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_s)
             for task in late:
@@ -228,7 +224,8 @@ class HostWriter:
         if not riders:
             return (row if fresh else await self._read_fresh(host, group)), True, False
         target = msgspec.structs.replace(target, rev=row.rev + 1)
-        outcome = await self._write(row, target)
+        committed = _committed(riders)
+        outcome = await self._write(row, target, committed)
         if outcome is WriteOutcome.APPLIED:
             self._applied(row, target, riders)
             return target, True, False
@@ -266,13 +263,15 @@ class HostWriter:
             founder.sent_rev = 0
         return await self._read_fresh(host, group), True, True
 
-    async def _write(self, old: HostRow | None, new: HostRow) -> WriteOutcome:
+    async def _write(
+        self, old: HostRow | None, new: HostRow, committed: tuple[str, ...] = ()
+    ) -> WriteOutcome:
         """The LWT itself, recorded. StoreUnavailable passes through: nothing was written."""
         started = self._clock_us()
         outcome = WriteOutcome.UNKNOWN
         # Recorded before it is sent: a process that is killed in between leaves a write of unknown
         # outcome in its history, not a hole. The second line replaces the first.
-        self._record(old, new, outcome, started, started)
+        self._record(old, new, outcome, started, started, committed)
         failpoints.reach("claim.before_lwt")
         try:
             if old is None:
@@ -288,7 +287,7 @@ class HostWriter:
         finally:
             ended = self._clock_us()
             metrics.lwt_seconds.labels(self.cell).observe((ended - started) / 1e6)
-            self._record(old, new, outcome, started, ended)
+            self._record(old, new, outcome, started, ended, committed)
         failpoints.reach("claim.after_lwt")
         return outcome
 
@@ -300,7 +299,7 @@ class HostWriter:
         rev = row.rev if row else 0
         if row is not None and any(member.sent_rev is not None for member in group):
             # Whatever became of the try, nobody else knows that its view may be missing.
-            self._queue_view(None, row)
+            self._views.queue(None, row)
         for member in group:
             if row is not None and member.operation.done(row):
                 member.resolve(row)
@@ -313,7 +312,7 @@ class HostWriter:
 
     def _applied(self, old: HostRow | None, new: HostRow, riders: list[_Member]) -> None:
         self._remember(new)
-        self._queue_view(old, new)
+        self._views.queue(old, new)
         metrics.group_size.labels(self.cell).observe(len(riders))
         for member in riders:
             member.resolve(new)
@@ -353,7 +352,13 @@ class HostWriter:
             self._guesses.popitem(last=False)
 
     def _record(
-        self, old: HostRow | None, new: HostRow, outcome: WriteOutcome, started: int, ended: int
+        self,
+        old: HostRow | None,
+        new: HostRow,
+        outcome: WriteOutcome,
+        started: int,
+        ended: int,
+        committed: tuple[str, ...],
     ) -> None:
         before = {record.id: record for record in old.records} if old else {}
         after = {record.id: record for record in new.records}
@@ -370,15 +375,18 @@ class HostWriter:
                 put=tuple(r for r in after.values() if before.get(r.id) != r),
                 drop=tuple(key for key in before if key not in after),
                 status=new.status,
+                committed=committed,
             )
         )
 
     def _record_ended(self, old: HostRow, new: HostRow, riders: list[_Member]) -> None:
         expiring = any(isinstance(member.operation, ExpireClaims) for member in riders)
+        committed = _committed(riders)
         for record in old.claims:
             if new.find(record.id) is None:
                 expired = expiring and lapsed(record, self._clock_us() // 1000)
-                left = "aborted" if record.tag.startswith("+") else "released"
+                aborted = record.tag.startswith("+") and record.writeset not in committed
+                left = "aborted" if aborted else "released"
                 self._history.add(
                     Ended(
                         process=self._history.process,
@@ -395,8 +403,6 @@ class HostWriter:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    # -- views: written after the answer, newest only, by a few tasks at a time
-
     def views_behind(self, bucket: int, buckets: int, views: list[HostView]) -> int:
         """Have the views of one bucket written that lag behind what this process knows.
 
@@ -409,73 +415,14 @@ class HostWriter:
             if bucket_of(row, buckets) == bucket and revs.get(row.host, 0) < row.rev
         ]
         for row in rows:
-            self._queue_view(None, row)
+            self._views.queue(None, row)
         return len(rows)
 
-    def _queue_view(self, old: HostRow | None, row: HostRow) -> None:
-        """Have the view of ``row`` written: at once if it changes what may be chosen, else soon.
 
-        An agent's steps leave the free amounts as they are; one write a second carries them.
-        """
-        view = summarize(row, cell=self.cell, region=self._store.region)
-        urgent = old is None or _differs(
-            summarize(old, cell=self.cell, region=self._store.region), view
-        )
-        if urgent or row.host in self._views:
-            self._lazy.pop(row.host, None)
-            self._views[row.host] = view
-        else:
-            self._lazy[row.host] = view
-            if not self._lazy_running:
-                self._lazy_running = True
-                self._spawn(self._flush_lazy())
-        self._write_more()
-
-    async def _flush_lazy(self) -> None:
-        """Move the waiting views to the writers once a second until none waits."""
-        try:
-            while self._lazy:
-                await asyncio.sleep(0 if self._closing else _VIEW_LAZY_S)
-                for host, view in self._lazy.items():
-                    self._views.setdefault(host, view)
-                self._lazy.clear()
-                self._write_more()
-        finally:
-            self._lazy_running = False
-
-    def _write_more(self) -> None:
-        while len(self._views) > self._settings.background_writes_max:
-            # The bound: the oldest view is dropped; the host's next change or report writes it.
-            self._views.popitem(last=False)
-            metrics.views_dropped.labels(self.cell).inc()
-        if self._view_tasks < self._settings.view_writers:
-            self._view_tasks += 1
-            self._spawn(self._write_views())
-
-    async def _write_views(self) -> None:
-        try:
-            while self._views:
-                _, view = self._views.popitem(last=False)
-                await self._write_view(view)
-        finally:
-            self._view_tasks -= 1
-
-    async def _write_view(self, view: HostView) -> None:
-        for attempt in range(1, _VIEW_WRITE_TRIES + 1):
-            try:
-                await self._store.write_view(view)
-                return
-            except StoreError as error:
-                log.warning("view_not_written", host=view.host, attempt=attempt, error=str(error))
-                await asyncio.sleep(self._backoff_s(attempt))
-
-
-def _differs(before: HostView, after: HostView) -> bool:
-    """Whether a choice could depend on it: everything but the revision and the lease."""
-    same = msgspec.structs.replace(
-        before, rev=after.rev, lease_until_ms=after.lease_until_ms, claims=after.claims
-    )
-    return same != after
+def _committed(riders: list[_Member]) -> tuple[str, ...]:
+    """Write sets that these operations settle as committed."""
+    settled = (m.operation for m in riders if isinstance(m.operation, Settle))
+    return tuple(sorted({operation.writeset for operation in settled if operation.committed}))
 
 
 def _merge(
