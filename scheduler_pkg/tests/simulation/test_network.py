@@ -57,8 +57,8 @@ class Process:
     async def kill(self) -> None:
         for task in self.clients:
             task.cancel()
-        for task in self.slices._running.values():
-            task.cancel()
+        for refill in self.slices._running.values():
+            refill.cancel()
         await self.writer.close(0.0)
         await asyncio.gather(*self.clients, return_exceptions=True)
 

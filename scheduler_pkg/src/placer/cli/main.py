@@ -1,12 +1,13 @@
 """The ``placer`` command. Sub-commands are imported when they are called: each needs only its own.
 
-Exit codes: 0 done; 1 it could not be done (the message says why); 2 the input is wrong; 130 stopped
-by Ctrl-C. Data goes to stdout, messages to stderr; never a traceback for what a user can cause.
+Data goes to stdout, messages to stderr; how it ended is the exit code (placer.cli.exits). Never a
+traceback for what a user can cause.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any, Final
 
@@ -14,15 +15,26 @@ import typer
 from typer.core import TyperGroup
 
 from placer import __version__
-from placer.errors import InvalidInput, PlacerError
+from placer.cli import exits
+from placer.errors import PlacerError
 
 #: Sub-command -> (module of placer.cli, one line of help). The module has ``app`` or ``command``.
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "request": ("request", "Ask for resources; see what became of it."),
+    "select": ("select", "Where a request would go, without asking for it."),
+    "host": ("host", "Look at hosts."),
+    "instance": ("instance", "Look at instances."),
+    "flavor": ("flavor", "Flavors: amounts and traits under a name."),
+    "image": ("image", "Images: what their properties need of a host."),
+    "server-group": ("server_group", "Server groups: instances together, or apart."),
+    "version": ("version", "Print the versions of this program and the API."),
     "api": ("api", "Serve the HTTP API."),
     "scheduler": ("scheduler", "Decide and claim; hold the agents' connections."),
     "agent": ("agent", "Manage hosts: find their claims, build, settle."),
     "schema": ("schema", "Plan or apply keyspaces, tables, roles."),
     "settings": ("settings", "Print every setting with its default."),
+    "pool": ("pool", "Show and make pools that hosts share."),
+    "network": ("network", "Show and make networks with their addresses."),
     "cluster": ("cluster", "Look at the Cassandra cluster from every node."),
     "workload": ("workload", "Write the hosts and requests of a workload."),
     "replay": ("replay", "Post a workload to the APIs of all regions."),
@@ -81,10 +93,13 @@ def run(argv: list[str] | None = None) -> Any:
         print(f"placer: {error.message}", file=sys.stderr)
         if error.remedy:
             print(f"        {error.remedy}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, InvalidInput) else 1)
+        sys.exit(exits.of(error))
     except KeyboardInterrupt:
         print("placer: stopped.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(exits.Exit.STOPPED)
+    except BrokenPipeError:  # who reads stdout has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(exits.Exit.DONE)
 
 
 if __name__ == "__main__":

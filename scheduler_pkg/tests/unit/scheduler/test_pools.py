@@ -34,8 +34,10 @@ def pool(name: str, aggregates: str = "a", *traits: str, **offered: int) -> Host
     return _view(name, RowKind.POOL, offered or {"DISK_GB": 100}, aggregates, traits)
 
 
-def demand(resources: dict[str, int], **more: tuple[str, ...]) -> Demand:
-    return Demand({"": Group(resources, **more)})
+def demand(
+    resources: dict[str, int], required: tuple[str, ...] = (), forbidden: tuple[str, ...] = ()
+) -> Demand:
+    return Demand({"": Group(resources, required, forbidden)})
 
 
 BOTH = {"VCPU": 1, "DISK_GB": 10}
