@@ -64,7 +64,7 @@ def test_entry_point_is_found() -> None:
 )
 def test_report_is_checked(changed: dict[str, Any], wrong: str) -> None:
     """What an agent reports is checked by the class before it is stored."""
-    said = {"total": 10, "fields": {"first": 100, "last": 109}} | changed
+    said: dict[str, Any] = {"total": 10, "fields": {"first": 100, "last": 109}} | changed
     problem = reports.problem(HostReport(name="h1", inventories={NAME: Inventory(**said)}))
     assert wrong in problem
     assert bool(problem) is bool(wrong)

@@ -8,15 +8,17 @@ stops the process at its start: a filter that is silently missing would choose w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import entry_points
 from typing import Any
 
 from placer.errors import InvalidInput
 
 
-def found(group: str) -> list[str]:
-    """Names that installed packages give under ``group``, sorted; loads nothing."""
-    return sorted(entry_points(group=group).names)
+@cache
+def found(group: str) -> tuple[str, ...]:
+    """Names that installed packages give under ``group``, sorted; loads nothing. Looked up once."""
+    return tuple(sorted(entry_points(group=group).names))
 
 
 def load(group: str, built_in: Mapping[str, Any]) -> dict[str, Any]:

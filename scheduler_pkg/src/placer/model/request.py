@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from placer.errors import InvalidInput
 from placer.model import resource_classes
+from placer.model import weights as known_weights
 from placer.model.fitting import Demand, Group
 from placer.model.records import MAX_INT
 
@@ -328,6 +329,7 @@ def _numbers(spec: RequestSpec) -> None:
     for field, value, low, high in bounds:
         if not low <= value <= high:
             raise _wrong(f"{field} is {shown(value)}.", f"Use {low:g} to {high:g}.", field)
+    known_weights.check(spec.weights)
     for name, weight in spec.weights.items():
         if not -1000 <= weight <= 1000:
             raise _wrong(
