@@ -27,6 +27,7 @@ from placer.model.records import HostRow, Record
 from placer.model.request import Placement, Request
 from placer.scheduler.groups import GroupFacts
 from placer.scheduler.pools import Completed, divide
+from placer.scheduler.worklog import clock_ms
 from placer.settings import Settings
 from placer.store.base import CellStores
 
@@ -85,8 +86,15 @@ class Claimer:
     """Writes claims for requests; every id is new, whatever became of an earlier attempt."""
 
     def __init__(
-        self, settings: Settings, stores: CellStores, writer: Writer, write_sets: WriteSets
+        self,
+        settings: Settings,
+        stores: CellStores,
+        writer: Writer,
+        write_sets: WriteSets,
+        *,
+        now_ms: Callable[[], int] = clock_ms,
     ) -> None:
+        self._now_ms = now_ms
         self._settings = settings
         self._stores = stores
         self._writer = writer
@@ -226,7 +234,7 @@ class Claimer:
     def _adds(self, request: Request, want: Want, facts: GroupFacts | None) -> tuple[AddClaim, ...]:
         """The additions to the host's row, each with new ids."""
         spec = request.spec
-        now_ms = time.time_ns() // 1_000_000
+        lease_s = self._settings.cluster.claim_lease_s
         return tuple(
             AddClaim(
                 claim=ids.new_claim_id(want.cell, want.host),
@@ -234,7 +242,7 @@ class Claimer:
                 request=request.id,
                 project=spec.project,
                 demand=spec.demand,
-                lease_until_ms=now_ms + int(self._settings.cluster.claim_lease_s * 1000),
+                lease_until_ms=self._now_ms() + int(lease_s * 1000),
                 group=spec.server_group,
                 group_max=facts.group.max_per_host if facts else 0,
                 aggregates=spec.aggregates,

@@ -197,7 +197,7 @@ class Conductor:
     async def _record_placed(self, request: Request, placed: Placed, effort: Effort) -> Request:
         """Have the request name its claims, then tell the agents; or give the claims back."""
         failpoints.reach("request.claimed")
-        stored = await self._requests.change(
+        changed = await self._requests.change(
             request,
             Stage.PLACED,
             "",
@@ -206,6 +206,7 @@ class Conductor:
             reason=None,
             **self._cost(request, effort),
         )
+        stored = changed.request
         named = {placement.claim for placement in stored.placements}
         lost = [made for made in placed.made if made.record.id not in named]
         if lost:
@@ -223,6 +224,7 @@ class Conductor:
                     claim=made.record.id,
                     request=request.id,
                     at_us=now_us(),
+                    of=request.spec.count,
                 )
             )
             metrics.decisions.labels(made.cell, stored.stage.value).inc()
@@ -236,21 +238,16 @@ class Conductor:
         if waits:
             if request.reason is not None and request.reason.code == reason.code:
                 return request
-            return await self._requests.change(
-                request, Stage.ACCEPTED, reason.code, reason=reason, **cost
-            )
-        metrics.decisions.labels(self._settings.cell, reason.code).inc()
-        if request.placements and not request.spec.partial:
+            stage = Stage.ACCEPTED
+        elif request.placements:
             # All or none, and a build that failed cannot be replaced: the others must go.
-            return await self._requests.change(
-                request, Stage.CANCELLING, reason.code, reason=reason, **cost
-            )
-        if request.placements:
-            return await self._requests.change(
-                request, settled_stage(request), reason.code, reason=reason, **cost
-            )
-        stage = Stage.FAILED if request.tried else Stage.REFUSED
-        return await self._requests.change(request, stage, reason.code, reason=reason, **cost)
+            stage = settled_stage(request) if request.spec.partial else Stage.CANCELLING
+        else:
+            stage = Stage.FAILED if request.tried else Stage.REFUSED
+        if not waits:
+            metrics.decisions.labels(self._settings.cell, reason.code).inc()
+        changed = await self._requests.change(request, stage, reason.code, reason=reason, **cost)
+        return changed.request
 
     def _cost(self, request: Request, effort: Effort) -> dict[str, object]:
         return {

@@ -125,8 +125,7 @@ class Lifecycle:
         stage = request.stage
         if stage is Stage.PLACED and all(p.built for p in placements):
             stage = Stage.BUILT
-        stored = await self._requests.change(request, stage, placements=placements)
-        return self._requests.is_mine(stored, request)
+        return (await self._requests.change(request, stage, placements=placements)).stands
 
     async def _disown(self, record: Record, row: HostRow) -> bool:
         """A claim that its request does not name: have it destroyed, if that is still so."""
@@ -146,8 +145,7 @@ class Lifecycle:
             "tried": tuple(dict.fromkeys((*request.tried, row.host))),
         }
         if request.stage is Stage.ACCEPTED:
-            stored = await self._requests.change(request, Stage.ACCEPTED, why, **changed)
-            return self._requests.is_mine(stored, request)
+            return (await self._requests.change(request, Stage.ACCEPTED, why, **changed)).stands
         failpoints.reach("request.reopening")
         opened = await self._requests.reopen(request, Stage.ACCEPTED, why, **changed)
         if opened is None:
@@ -162,13 +160,13 @@ class Lifecycle:
             return not self._is_guess(request)
         if request.stage is Stage.CANCELLING:
             stored = await self._releasing.without(request, {record.id})
-            return self._requests.is_mine(stored, request)
+            return _find(stored, record.id) is None
         if not placement.built:
             return await self._replace(request, record, row, f"build failed on {row.name}")
         left = tuple(p for p in request.placements if p is not placement)
         stage = request.stage if left else Stage.CANCELLED
-        stored = await self._requests.change(request, stage, "instance gone", placements=left)
-        return self._requests.is_mine(stored, request)
+        done = await self._requests.change(request, stage, "instance gone", placements=left)
+        return done.stands
 
     # -- helpers
 

@@ -70,10 +70,11 @@ class Releasing:
         left = tuple(p for p in request.placements if p.claim not in gone)
         if not left:
             final = Stage.FAILED if request.reason is not None else Stage.CANCELLED
-            return await self._requests.change(request, final, placements=())
+            return (await self._requests.change(request, final, placements=())).request
         if len(left) == len(request.placements):
             return request
-        return await self._requests.change(request, Stage.CANCELLING, placements=left)
+        changed = await self._requests.change(request, Stage.CANCELLING, placements=left)
+        return changed.request
 
     def give_back(self, lost: Iterable[Made]) -> None:
         """Release claims that no request names, in the background; their leases end what fails."""

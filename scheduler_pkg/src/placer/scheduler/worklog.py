@@ -6,14 +6,15 @@ by clocks, lets the last writer win: a zombie's outcome buries the one that the 
 So whoever changes a request says which revision it decided from, and exactly one change of each
 revision stands. ``change`` ends in one of three ways:
 
-  it stands    the request given is returned.
-  it is lost   what is stored is returned; nothing of the caller's is in it, and never will be: the
+  it stands    the request is as it was given.
+  it is lost   what is stored is told; nothing of the caller's is in it, and never will be: the
                revision moved. Whoever lost gives back what it had claimed.
   unknown      settled by a serial read: ours there means it stands; the old revision there means
                the same LWT again, whose condition holds for one of the two only. When even that
                is open at the deadline StoreUnknown is raised, and the work row brings somebody.
 
-What tells two changes of one revision apart is the content: each names the process that made it.
+What tells two changes of one revision apart is the content: each names the process that made it, and
+within a process two equal changes are one.
 """
 
 from __future__ import annotations
@@ -44,6 +45,13 @@ _DROP_TRIES: Final = 3
 
 def clock_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+class Changed(Struct, frozen=True):
+    """What became of a change: it ``stands`` and ``request`` is it, or ``request`` is what is stored."""
+
+    request: Request
+    stands: bool
 
 
 class Opened(Struct, frozen=True):
@@ -87,15 +95,15 @@ class RequestLog:
         """Whether ``request`` is a memory of this process and not what was just read."""
         return self._remembered.get(request.id) is request
 
-    async def change(self, old: Request, stage: Stage, why: str = "", **changed: object) -> Request:
-        """Bring ``old`` to ``stage``; returns what stands (compare its ``rev`` and owner).
+    async def change(self, old: Request, stage: Stage, why: str = "", **changed: object) -> Changed:
+        """Bring ``old`` to ``stage``.
 
         Raises StoreUnavailable (nothing was written), StoreUnknown (it may have been), NotFound.
         """
         new = old.to(stage, self.now_ms, why, **{"owner": self._process, **changed})
         return await self.put(old, new)
 
-    async def put(self, old: Request, new: Request) -> Request:
+    async def put(self, old: Request, new: Request) -> Changed:
         """Replace ``old`` by ``new``; as ``change``."""
         store = await self._stores.cell(ids.cell_of(old.id))
         until = asyncio.get_running_loop().time() + self._deadline_s
@@ -104,12 +112,12 @@ class RequestLog:
             tries += 1
             try:
                 if await store.change_request(new, if_rev=old.rev):
-                    return self._remember(new)
+                    return Changed(self._remember(new), stands=True)
             except StoreUnknown:
                 log.info("request_change_unknown", request=old.id, attempt=tries)
             stored = await self._settled(old.id, until)
             if stored == new or stored.rev != old.rev:
-                return self._remember(stored)
+                return Changed(self._remember(stored), stands=stored == new)
             if asyncio.get_running_loop().time() >= until:
                 raise StoreUnknown(f"The outcome of a change of request {old.id} is open.")
             await asyncio.sleep(min(_BACKOFF_MAX_S, _BACKOFF_S * 2.0 ** min(tries, 10)))
@@ -132,10 +140,6 @@ class RequestLog:
                 raise NotFound(f"There is no request {request_id}.")
             return stored
 
-    def is_mine(self, stored: Request, old: Request) -> bool:
-        """Whether ``stored`` is this process's own change of ``old``."""
-        return stored.rev == old.rev + 1 and stored.owner == self._process
-
     async def reopen(
         self, old: Request, stage: Stage, why: str, **changed: object
     ) -> Opened | None:
@@ -149,8 +153,8 @@ class RequestLog:
         work = Work(new.id, new.rev, now_ms)
         store = await self._stores.cell(ids.cell_of(old.id))
         await store.add_work(work)
-        stored = await self.put(old, new)
-        return Opened(new, work) if stored == new else None
+        changed_to = await self.put(old, new)
+        return Opened(new, work) if changed_to.stands else None
 
     async def drop(self, work: Work) -> None:
         """Delete a work row; what stays after a few tries the scan deletes."""

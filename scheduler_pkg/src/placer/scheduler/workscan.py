@@ -150,13 +150,13 @@ class WorkScan:
             return
         failpoints.reach("recovery.before_take")
         taken = await self._requests.change(request, request.stage, "resumed")
-        if not self._requests.is_mine(taken, request):
+        if not taken.stands:
             return
         failpoints.reach("recovery.taken")
         metrics.resumed.inc()
         log.info("request_resumed", request=work.id, stage=request.stage, owner=request.owner)
         try:
-            self._conductor.submit(taken, work)
+            self._conductor.submit(taken.request, work)
         except Overloaded as error:
             log.info("request_not_resumed", request=work.id, why=str(error))
 

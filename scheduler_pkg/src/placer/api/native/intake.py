@@ -16,7 +16,7 @@ import hashlib
 import itertools
 import time
 import uuid
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
 import httpx
@@ -62,6 +62,10 @@ _not_taken = Counter("placer_api_requests_not_taken_total", "Requests that no sc
 _answers_lost = Counter("placer_api_answers_lost_total", "Requests whose outcome was not heard.")
 
 
+def clock_us() -> int:
+    return time.time_ns() // 1000
+
+
 class _Problem(Struct):
     code: str = ""
 
@@ -74,8 +78,15 @@ class Intake:
     """One per process. ``accept`` and ``settle`` are the two halves of a request's beginning."""
 
     def __init__(
-        self, settings: Settings, cells: CellStores, client: httpx.AsyncClient, inflight_max: int
+        self,
+        settings: Settings,
+        cells: CellStores,
+        client: httpx.AsyncClient,
+        inflight_max: int,
+        *,
+        clock_us: Callable[[], int] = clock_us,
     ) -> None:
+        self._clock_us = clock_us
         self._settings = settings
         self._inflight_max = inflight_max
         self._cells = cells
@@ -102,7 +113,7 @@ class Intake:
                 f"{self._inflight_max} requests wait for a scheduler.",
                 remedy="Try again in a second.",
             )
-        cell, now_us = self._settings.cell, time.time_ns() // 1000
+        cell, now_us = self._settings.cell, self._clock_us()
         now_ms = now_us // 1000
         tries_s = max(spec.deadline_s, self._settings.cluster.claim_deadline_s)
         request = Request(
@@ -143,7 +154,8 @@ class Intake:
         After that the answer is what is known of it. One that was accepted earlier is only waited
         for. Raises NoScheduler or Overloaded if it was refused because nobody could take it.
         """
-        deadline = time.monotonic() + wait_s
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait_s
         if request.id in self._fresh:
             self._fresh.discard(request.id)
             task = self._start(self._hand_over(request, request_id))
@@ -154,7 +166,7 @@ class Intake:
                 return request
             request = task.result()
         look_s = _LOOK_S
-        while request.stage not in until and (left_s := deadline - time.monotonic()) > 0:
+        while request.stage not in until and (left_s := deadline - clock()) > 0:
             await asyncio.sleep(min(look_s, left_s))
             look_s = min(_LOOK_MAX_S, 1.5 * look_s)
             request = await self._look(request)
@@ -178,7 +190,7 @@ class Intake:
             if request.stage in (Stage.REFUSED, Stage.FAILED, Stage.CANCELLED):
                 return request
             if request.stage is not Stage.CANCELLING:
-                now_ms = time.time_ns() // 1_000_000
+                now_ms = self._clock_us() // 1000
                 ending = request.to(Stage.CANCELLING, now_ms, "asked", reason=None, owner="")
                 # The work row first: a scan leaves it alone until the change is there.
                 await store.add_work(Work(ending.id, ending.rev, now_ms))
@@ -323,7 +335,7 @@ class Intake:
 
     async def _refuse(self, request: Request, error: PlacerError) -> Request:
         """Close the log entry of a request that nobody took, unless a scan found it meanwhile."""
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = self._clock_us() // 1000
         code = error.code.removeprefix("placer.")
         reason = Reason(code=code, message=error.message, remedy=error.remedy)
         refused = request.to(Stage.REFUSED, now_ms, code, reason=reason)
