@@ -44,8 +44,8 @@ class Write(Struct, frozen=True, tag="write", omit_defaults=True):
     committed: tuple[str, ...] = ()
 
 
-class Acknowledged(Struct, frozen=True, tag="acknowledged"):
-    """A claim that its requester was told of."""
+class Acknowledged(Struct, frozen=True, tag="acknowledged", omit_defaults=True):
+    """A claim that its requester was told of; ``of``: how many its request may have at once."""
 
     process: str
     cell: str
@@ -53,6 +53,7 @@ class Acknowledged(Struct, frozen=True, tag="acknowledged"):
     claim: str
     request: str
     at_us: int
+    of: int = 1
 
 
 class Ended(Struct, frozen=True, tag="ended"):

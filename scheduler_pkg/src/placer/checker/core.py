@@ -6,7 +6,8 @@ For every host, alone (what holds for each row holds for all):
   3. after each revision, of every class and every device, no more is promised than there is;
   4. the row in the store is what the chain ends with.
 For every claim whose requester was told of it: it is built, or it was released, or it expired, or
-it is still on its way; it is not lost, it does not come back, and its request has no other.
+it is still on its way; it is not lost, it does not come back, and its request has no more than it
+asked for. And every change of several rows is decided once and carried out on all of them or none.
 
 A hole in a history proves nothing: what lies behind it is told as incomplete and never passes.
 """
@@ -22,8 +23,9 @@ from msgspec import Struct
 
 from placer.checker.chain import Chain, Links, chains, links
 from placer.checker.replayer import Life, Replayer, overbooked
+from placer.checker.sets import Sets
 from placer.checker.verdict import Claims, Incomplete, Kind, Passed, Verdict, Violation
-from placer.history import Acknowledged, Ended, Event, Write, WriteOutcome
+from placer.history import Acknowledged, Decided, Ended, Event, Write, WriteOutcome
 from placer.model import records
 from placer.model.records import ClaimState, HostRow
 
@@ -44,19 +46,22 @@ class Histories(Struct):
     writes: dict[str, list[Write]]
     acknowledged: list[Acknowledged]
     ended: dict[str, str]
+    decided: list[Decided]
     events: int = 0
     concurrent: int = 0
 
 
 def sort(events: Iterable[Event], rows_read_us: int) -> Histories:
     """Events by host. Claims acknowledged after the rows were read are left out."""
-    sorted_: Histories = Histories(writes=defaultdict(list), acknowledged=[], ended={})
+    sorted_: Histories = Histories(writes=defaultdict(list), acknowledged=[], ended={}, decided=[])
     for event in events:
         sorted_.events += 1
         if isinstance(event, Write):
             sorted_.writes[event.host].append(event)
         elif isinstance(event, Ended):
             sorted_.ended[event.claim] = event.how
+        elif isinstance(event, Decided):
+            sorted_.decided.append(event)
         elif event.at_us < rows_read_us:
             sorted_.acknowledged.append(event)
         else:
@@ -77,6 +82,9 @@ class _Check:
         self.holed: set[str] = set()
         self.lives: dict[str, Life] = {}
         self.claims = Claims()
+        self.sets = Sets()
+        #: Hosts whose rows are known from their making to the end.
+        self.whole: set[str] = set()
         self.revisions = 0
         self.shrunk = 0
         self.concurrent = 0
@@ -118,6 +126,9 @@ class _Check:
                 f"{_by(chain, problem.rev)}: {problem.words}.",
             )
         self._real_time(cell, host, name, chain)
+        if chain.hole < 0:
+            self.whole.add(host)
+            self.sets.row(cell, host, name, replayer.traces)
         if chain.hole >= 0:
             self._hole(cell, host, name, row, found, chain, replayer)
         elif difference := replayer.differs_from(row):
@@ -246,7 +257,7 @@ class _Check:
 
     def acknowledged(self, histories: Histories) -> None:
         told: set[str] = set()
-        current: dict[str, str] = {}
+        current: dict[str, list[str]] = {}
         for event in histories.acknowledged:
             if event.claim in told:
                 continue
@@ -256,9 +267,12 @@ class _Check:
             if life is None:
                 self._without_trace(event)
                 continue
+            if life.aborted:
+                self._aborted(event, life)
+                continue
             self._count(life, histories.ended.get(event.claim, ""))
             if not life.dropped_rev:
-                self._one_claim(event, current)
+                self._no_more_than_asked(event, current)
         self.claims.unacknowledged = len(self.lives.keys() - told)
 
     def _without_trace(self, event: Acknowledged) -> None:
@@ -286,16 +300,35 @@ class _Check:
         else:
             self.claims.pending += 1
 
-    def _one_claim(self, event: Acknowledged, current: dict[str, str]) -> None:
-        other = current.setdefault(event.request, event.claim)
-        if other != event.claim:
+    def _aborted(self, event: Acknowledged, life: Life) -> None:
+        self.claims.lost += 1
+        self.violated(
+            Kind.LOST_CLAIM,
+            event.cell,
+            event.host,
+            life.dropped_rev,
+            f"{event.process} told request {event.request} that it has claim {event.claim}, "
+            f"but its write set was undone on host {event.host}.",
+        )
+
+    def _no_more_than_asked(self, event: Acknowledged, current: dict[str, list[str]]) -> None:
+        held = current.setdefault(event.request, [])
+        held.append(event.claim)
+        if len(held) == event.of + 1:
             self.violated(
                 Kind.PLACED_TWICE,
                 event.cell,
                 event.host,
                 0,
-                f"Request {event.request} has two claims at once: {other} and {event.claim}.",
+                f"Request {event.request} asked for {event.of} and has {len(held)} claims at once: "
+                f"{', '.join(held)}.",
             )
+
+    def write_sets(self, histories: Histories) -> None:
+        for event in histories.decided:
+            self.sets.decided(event)
+        for broken in self.sets.broken(self.whole):
+            self.violated(broken.kind, broken.cell, broken.host, broken.rev, broken.story)
 
 
 def check(
@@ -323,6 +356,8 @@ def check(
         if host not in finals:
             run.host(writes[0].cell, host, None, writes)
     run.acknowledged(histories)
+    run.write_sets(histories)
+    tags = sum(bool(claim.tag) for final in finals.values() for claim in final.row.claims)
     return Verdict(
         verdict=_passed(run),
         double_bookings=run.double_bookings,
@@ -333,6 +368,7 @@ def check(
         hosts_incomplete=len(run.holed),
         incomplete=tuple(run.incomplete),
         claims=run.claims,
+        writesets=run.sets.count(tags),
         booked=booked(finals.values(), regions),
         cells=regions,
         shrunk=run.shrunk,
@@ -361,9 +397,9 @@ def booked(rows: Iterable[FinalRow], regions: dict[str, str]) -> dict[str, dict[
     for final in rows:
         region = regions.get(final.cell, final.cell)
         for name, inventory in records.inventories(final.row.records).items():
-            capacity[region, name] += inventory.capacity
+            capacity[region, records.class_of(name)] += inventory.capacity
         for name, amount in records.available(final.row.records).items():
-            free[region, name] += amount
+            free[region, records.class_of(name)] += amount
     shares: dict[str, dict[str, float]] = {region: {} for region in sorted(set(regions.values()))}
     for (region, name), total in sorted(capacity.items()):
         if total > 0:

@@ -15,7 +15,6 @@ from placer.errors import UnknownResourceClass
 from placer.history import Write, WriteOutcome
 from placer.model import resource_classes
 from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Record
-from placer.model.resource_classes.devices import Devices
 
 #: Order of a claim's life; a group commit may take several steps in one revision, never one back.
 _ORDER: Final = {state: place for place, state in enumerate(ClaimState)}
@@ -37,6 +36,15 @@ class Life(Struct):
     lease_until_ms: int
     dropped_rev: int = 0
     expired: bool = False
+    aborted: bool = False
+
+
+class Trace(Struct):
+    """What a row shows of a write set: the revisions at which it was tagged, carried out, undone."""
+
+    tagged: int = 0
+    carried: int = 0
+    undone: int = 0
 
 
 class Problem(Struct, frozen=True):
@@ -57,8 +65,11 @@ class Replayer:
         self.lives: dict[str, Life] = {}
         self.problems: list[Problem] = []
         self.shrunk = 0
+        self.traces: dict[str, Trace] = {}
+        #: {(write set, slot, device): (amount to be added, amount to be dropped)}
+        self._open: dict[tuple[str, str, str], tuple[int, int]] = {}
         self._capacity: dict[str, int] = {}
-        self._devices: dict[str, dict[str, int]] = {}
+        self._offered: dict[str, Inventory] = {}
         self._promised: dict[str, int] = {}
         self._given: dict[tuple[str, str], int] = {}
 
@@ -74,7 +85,7 @@ class Replayer:
             self._offer(record, touched)
         for record in write.put:
             if record.is_claim:
-                self._put(record, write.next, touched, grew)
+                self._put(record, write, touched, grew)
         self.status = write.status
         self._verify(write.next, touched, grew, bool(offers))
 
@@ -117,16 +128,22 @@ class Replayer:
         self._count(record, -1, touched)
         life = self.lives[record_id]
         life.dropped_rev = write.next
-        life.expired = _lapsed(life, write)
-        if record.state not in _LEAVES_FROM:
+        life.expired = not record.tag and _lapsed(life, write)
+        stays = self._settled(record, write)
+        life.aborted = record.tag[:1] == "+" and not stays
+        if stays and record.state not in _LEAVES_FROM and not record.data.get("anchor"):
             self._problem(
                 Kind.BAD_STEP, write.next, f"claim {record_id} was removed while {record.state}"
             )
 
-    def _put(self, record: Record, rev: int, touched: set[str], grew: set[tuple[str, str]]) -> None:
+    def _put(
+        self, record: Record, write: Write, touched: set[str], grew: set[tuple[str, str]]
+    ) -> None:
+        rev = write.next
+        before = self.records.get(record.id, _NOTHING)
+        self._tags(before, record, write)
         self._follow(record, rev)
         self._well_formed(record, rev)
-        before = self.records.get(record.id, _NOTHING)
         self._count(before, -1, touched)
         self._count(record, 1, touched)
         # Only what takes more than it did can book twice: a step or a release cannot.
@@ -138,6 +155,46 @@ class Replayer:
                 had = before.units.get(name, {})
                 grew.update((name, d) for d, amount in devices.items() if amount > had.get(d, 0))
         self.records[record.id] = record
+
+    def _settled(self, record: Record, write: Write) -> bool:
+        """Note what ``write`` did to the tag of ``record``, which then had none or was gone.
+
+        Whether the record itself was to stay; then something else took it away.
+        """
+        if not record.tag:
+            return True
+        committed = record.writeset in write.committed
+        trace = self.traces.setdefault(record.writeset, Trace())
+        if committed:
+            trace.carried = trace.carried or write.next
+        else:
+            trace.undone = trace.undone or write.next
+        return (record.tag[0] == "+") is committed
+
+    def _tags(self, before: Record, record: Record, write: Write) -> None:
+        """A tagged claim is frozen until its write set is settled, and then goes as that says."""
+        if before.tag and record.tag == before.tag:
+            if record != before:
+                self._problem(
+                    Kind.NOT_FROZEN,
+                    write.next,
+                    f"claim {record.id} was changed while {record.tag} was open",
+                )
+            return
+        if before.tag and not self._settled(before, write):
+            self._problem(
+                Kind.NOT_FROZEN,
+                write.next,
+                f"claim {record.id} lost {before.tag} and stayed, against what was settled",
+            )
+        if not record.tag:
+            return
+        trace = self.traces.setdefault(record.writeset, Trace())
+        trace.tagged = trace.tagged or write.next
+        if (record.tag[0] == "+") is not (before is _NOTHING):
+            self._problem(
+                Kind.BAD_RECORD, write.next, f"claim {record.id} cannot be tagged {record.tag}"
+            )
 
     def _follow(self, record: Record, rev: int) -> None:
         """The claim's life goes on, forward only."""
@@ -171,7 +228,8 @@ class Replayer:
             if amount >= 0:
                 self._problem(Kind.BAD_RECORD, rev, f"claim {record.id} takes {-amount} of {name}")
             devices = record.units.get(name, {})
-            if (devices or name in self._devices) and sum(devices.values()) != -amount:
+            offered = self._offered.get(name)
+            if (devices or (offered and offered.units)) and sum(devices.values()) != -amount:
                 self._problem(
                     Kind.BAD_RECORD,
                     rev,
@@ -179,7 +237,7 @@ class Replayer:
                     f"but its devices give {sum(devices.values())}",
                 )
             for device in devices:
-                if device not in self._devices.get(name, {}):
+                if not self._room(name, device):
                     self._problem(
                         Kind.BAD_RECORD,
                         rev,
@@ -192,25 +250,37 @@ class Replayer:
         for name, inventory in record.inventories.items():
             touched.add(name)
             self._capacity[name] = inventory.capacity
-            if inventory.units:
-                each = unit_capacity(name, inventory)
-                self._devices[name] = dict.fromkeys(inventory.units, each)
+            self._offered[name] = inventory
         self.records[record.id] = record
 
     def _withdraw(self, record: Record, touched: set[str]) -> None:
         for name in record.inventories:
             touched.add(name)
             self._capacity.pop(name, None)
-            self._devices.pop(name, None)
+            self._offered.pop(name, None)
 
     def _count(self, record: Record, sign: int, touched: set[str]) -> None:
         for name, amount in record.amounts.items():
             touched.add(name)
-            self._promised[name] = self._promised.get(name, 0) - sign * amount
+            more = self._difference(record.tag, name, "", -sign * amount)
+            self._promised[name] = self._promised.get(name, 0) + more
         for name, devices in record.units.items():
             for device, amount in devices.items():
+                more = self._difference(record.tag, name, device, sign * amount)
                 key = (name, device)
-                self._given[key] = self._given.get(key, 0) + sign * amount
+                self._given[key] = self._given.get(key, 0) + more
+
+    def _difference(self, tag: str, name: str, device: str, amount: int) -> int:
+        """By how much a sum changes: settled amounts count as they are, those of an open write set
+        by the larger of what it adds and what it drops."""
+        if not tag:
+            return amount
+        key = (tag[1:], name, device)
+        adds, drops = self._open.get(key, (0, 0))
+        before = max(adds, drops)
+        adds, drops = (adds + amount, drops) if tag[0] == "+" else (adds, drops + amount)
+        self._open[key] = adds, drops
+        return max(adds, drops) - before
 
     def _verify(
         self, rev: int, touched: set[str], grew: set[tuple[str, str]], offered: bool
@@ -227,27 +297,29 @@ class Replayer:
                 self.shrunk += offered
         for name, device in grew:
             given = self._given.get((name, device), 0)
-            room = self._devices.get(name, {}).get(device)
-            if room is not None and given > room:
+            room = self._room(name, device)
+            if room and given > room:
                 self._problem(
                     Kind.DOUBLE_BOOKING,
                     rev,
                     f"device {device} of {name} gives {given}, it has {room}",
                 )
 
+    def _room(self, name: str, device: str) -> int:
+        """What a device of a slot can give; 0 if it is not there.
+
+        For a class that this version does not know, an equal part for each unit.
+        """
+        offered = self._offered.get(name)
+        if offered is None:
+            return 0
+        try:
+            return resource_classes.get(name).device_capacity(offered, device)
+        except UnknownResourceClass:
+            return offered.capacity // len(offered.units) if device in offered.units else 0
+
     def _problem(self, kind: Kind, rev: int, words: str) -> None:
         self.problems.append(Problem(kind=kind, rev=rev, words=words))
-
-
-def unit_capacity(name: str, inventory: Inventory) -> int:
-    """What one device of the class gives; for a class this version does not know, an equal part."""
-    try:
-        resource_class = resource_classes.get(name)
-    except UnknownResourceClass:
-        resource_class = None
-    if isinstance(resource_class, Devices):
-        return resource_class.unit_capacity
-    return inventory.capacity // len(inventory.units)
 
 
 def overbooked(row: HostRow) -> Iterator[str]:

@@ -20,6 +20,9 @@ class Kind(enum.StrEnum):
     ROW_DIFFERS = "row_differs"
     REAL_TIME = "real_time"
     PLACED_TWICE = "placed_twice"
+    SPLIT = "split"
+    TWO_DECISIONS = "two_decisions"
+    NOT_FROZEN = "not_frozen"
 
 
 class Violation(Struct, frozen=True):
@@ -59,6 +62,15 @@ class Claims(Struct):
     unacknowledged: int = 0
 
 
+class WriteSets(Struct):
+    """Changes of several rows, by what became of them; ``tags`` are on the rows in the end."""
+
+    committed: int = 0
+    aborted: int = 0
+    open: int = 0
+    tags: int = 0
+
+
 class Passed(enum.StrEnum):
     """PASSED only if nothing was violated and no history has a hole."""
 
@@ -88,6 +100,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     hosts_incomplete: int
     incomplete: tuple[Incomplete, ...]
     claims: Claims
+    writesets: WriteSets
     booked: dict[str, dict[str, float]]
     cells: dict[str, str]
     shrunk: int

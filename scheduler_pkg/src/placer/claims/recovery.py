@@ -140,7 +140,7 @@ class Recovery:
             row = await store.read_row(ids.host_of(claim), serial=True)
         except PlacerError:
             return False
-        return row is None or row.find(claim) is None
+        return row is not None and row.find(claim) is None
 
     async def decision(self, writeset: str) -> Decision | None:
         """What is decided of a write set whose tag was seen before; an old open one is aborted.
