@@ -52,10 +52,12 @@ async def select_destinations(
     key = idempotency_key(request)
     spec = _without_claim(data)
     if not data.claim:
-        merged = await complete(spec, service.catalog)
+        merged = service.intake.with_cell(await complete(spec, service.catalog))
         found = await service.schedulers.call("POST", "select", merged, Destinations)
         return Response(found, status_code=200)
-    settled = await accepted_and_settled(service, spec, key, wait_s, UNTIL["placed"])
+    settled = await accepted_and_settled(
+        service, spec, key, wait_s, UNTIL["placed"], request.scope["state"]["request_id"]
+    )
     return Response(
         _of(settled),
         status_code=200 if settled.stage in UNTIL["placed"] else 202,

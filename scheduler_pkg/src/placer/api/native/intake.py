@@ -107,7 +107,7 @@ class Intake:
         act on it.
         """
         digest = _digest(asked or spec) if key else ""
-        spec = self._with_cell(check_spec(spec))
+        spec = self.with_cell(check_spec(spec))
         if len(self._handing_over) >= self._inflight_max:
             raise Overloaded(
                 f"{self._inflight_max} requests wait for a scheduler.",
@@ -250,7 +250,7 @@ class Intake:
             log.info("request_not_read", request=request.id, why=str(error))
             return request
 
-    def _with_cell(self, spec: RequestSpec) -> RequestSpec:
+    def with_cell(self, spec: RequestSpec) -> RequestSpec:
         """``spec`` with the cell it means; unknown ones are refused, with the known ones listed."""
         cluster = self._settings.cluster
         if spec.cell:
