@@ -114,7 +114,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     advertise: str = ""
     sample_buckets: int = 1
     buckets_max: int = 64
-    pick_from: int = 10
+    pick_from: int = 12
     attempts_max: int = 8
     queue_max: int = 512
     decisions_max: int = 64
@@ -138,6 +138,37 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     build_failures_max: int = 5
     build_failures_forget_s: float = 600.0
     settle_timeout_s: float = 10.0
+
+
+class Docker(Struct, frozen=True, forbid_unknown_fields=True):
+    """The agent's ``docker`` driver: hosts whose instances are containers of one Docker Engine.
+
+    ``hosts_file``: a JSON list that divides the machine into hosts (name, share of the machine, traits,
+    aggregates; or inventories of its own); without it the machine is one host named like the agent.
+    ``image`` is run for a claim that names none, with ``command`` (empty: the image's own). An image
+    that is not on the machine is pulled within ``pull_timeout_s``, or refused when ``pull`` is false.
+    ``networks``: a network of Placer -> the engine's network its addresses lie in; an instance whose
+    claim holds no address has no network.
+    ``cpus_unclaimed`` and ``memory_unclaimed_mib`` are what an instance may use whose claim holds no
+    VCPU or MEMORY_MB; ``processes_max`` and ``log_mib_max`` bound every instance.
+    ``call_timeout_s`` bounds one answer of the engine, ``calls_max`` are asked at once: raise it with
+    ``builds_max``. A stopping instance has ``stop_timeout_s`` between SIGTERM and SIGKILL.
+    """
+
+    url: str = "unix:///var/run/docker.sock"
+    hosts_file: Path | None = None
+    image: str = ""
+    command: tuple[str, ...] = ()
+    networks: dict[str, str] = {}
+    pull: bool = True
+    pull_timeout_s: float = 300.0
+    call_timeout_s: float = 30.0
+    calls_max: int = 8
+    stop_timeout_s: float = 5.0
+    cpus_unclaimed: float = 0.1
+    memory_unclaimed_mib: int = 64
+    processes_max: int = 256
+    log_mib_max: int = 4
 
 
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
@@ -172,6 +203,7 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     answer_timeout_s: float = 15.0
     build_timeout_s: float = 600.0
     shutdown_grace_s: float = 8.0
+    docker: Docker = field(default_factory=Docker)
 
 
 class History(Struct, frozen=True, forbid_unknown_fields=True):

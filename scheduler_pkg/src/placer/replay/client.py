@@ -107,7 +107,9 @@ class Target:
             refused = ended.startswith("placer.") and ended not in _NOT_REFUSALS
             return Outcome(planned=planned, total_ms=total_ms, code=ended, refused=refused)
         refused = ended.stage is Stage.REFUSED
+        lost = ended.stage in (Stage.FAILED, Stage.CANCELLING, Stage.CANCELLED)
         code = ended.reason.code if refused and ended.reason else ""
+        code = code or (ended.stage.value if lost else "")
         return Outcome(
             planned=planned, total_ms=total_ms, request=ended, code=code, refused=refused
         )

@@ -27,13 +27,14 @@ class Outcome(Struct, frozen=True):
 
     @property
     def placed(self) -> bool:
-        return self.request is not None and self.request.stage is Stage.PLACED
+        """Claimed, and perhaps built by now."""
+        return self.request is not None and self.request.stage in (Stage.PLACED, Stage.BUILT)
 
     @property
     def to_cell(self) -> str:
         """The cell that the claim is in; empty when there is none."""
-        choice = self.request.choice if self.request else None
-        return choice.cell if choice else ""
+        placements = self.request.placements if self.request else ()
+        return placements[0].cell if placements else ""
 
 
 class Tally(Struct, frozen=True):

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from placer.errors import PlacerError
 from placer.model.host_view import HostView
-from placer.model.records import HostStatus
+from placer.model.records import HostStatus, RowKind
 from placer.model.request import RequestSpec
 from placer.model.resource_classes import BAREMETAL
 from placer.replay import outcome as sums
@@ -136,7 +136,7 @@ class Run:
         ends = time.monotonic() + READY_S
         while True:
             listed = await asyncio.gather(*(t.hosts() for t in self._targets.values()))
-            hosts = [v for views in listed for v in views if v.status is HostStatus.UP]
+            hosts = [v for views in listed for v in views if _takes_requests(v)]
             self._progress.done = len(hosts)
             if len(hosts) >= self._workload.hosts_min:
                 return hosts
@@ -254,6 +254,10 @@ def _whole_of(host: HostView) -> dict[str, int]:
     return {BAREMETAL: 1} if host.free.get(BAREMETAL) else {"VCPU": host.free["VCPU"]}
 
 
+def _takes_requests(view: HostView) -> bool:
+    return view.status is HostStatus.UP and view.kind is RowKind.HOST
+
+
 def last_unit(hosts: Sequence[HostView]) -> HostView | None:
     """A host with one free unit: a free bare-metal host, else the one with the fewest free CPUs.
 
@@ -271,7 +275,7 @@ def roomiest(hosts: Sequence[HostView]) -> HostView | None:
     fitting = [
         view
         for view in hosts
-        if view.status is HostStatus.UP
+        if _takes_requests(view)
         and all(view.free.get(name, 0) >= amount * BURST for name, amount in _SMALL.items())
     ]
     return max(fitting, key=lambda view: (view.free["VCPU"], view.name), default=None)

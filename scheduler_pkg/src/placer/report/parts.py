@@ -58,6 +58,15 @@ class Burst(Struct, frozen=True):
     claim_ms: Times = Times()
 
 
+class KindTally(Struct, frozen=True):
+    """Requests of one kind (plain, gpu, gpu_by_trait, whole_host, impossible) by how they ended."""
+
+    requests: int
+    placed: int
+    refused: int = 0
+    errors: int = 0
+
+
 class Replay(Struct, frozen=True):
     """``placer replay --out``."""
 
@@ -75,6 +84,7 @@ class Replay(Struct, frozen=True):
     refused_because: dict[str, int] = {}
     error_codes: dict[str, int] = {}
     local_by_cell: dict[str, Times] = {}
+    by_kind: dict[str, KindTally] = {}
     warm_up: WarmUp | None = None
     race: Race | None = None
     burst: Burst | None = None

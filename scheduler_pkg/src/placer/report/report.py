@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from placer.report.parts import Burst, Claims, Node, Parts, Race, Seconds, Times, Wan, WarmUp
+from placer.report.parts import (
+    Burst,
+    Claims,
+    KindTally,
+    Node,
+    Parts,
+    Race,
+    Seconds,
+    Times,
+    Wan,
+    WarmUp,
+)
 
 #: Version of the keys: raised when one changes its meaning or goes away.
 VERSION = 1
@@ -31,6 +42,8 @@ class Report(Struct, frozen=True, kw_only=True):
 
     ``placed``, ``refused`` ({reason code: requests}), ``errors`` (requests without an answer): all
     requests after the warm-up. ``refused_because`` is {reason code and main cause: requests}.
+    ``by_kind``: requests of the main phase by what they try out (GPUs, GPUs of a model, whole
+    hosts, what cannot fit) and how they ended.
     ``claims_per_second``: placed requests of the main phase by its wall seconds.
     ``local_ms``: times of claims in the own cell, {p50, p95, p99, count}; by cell in
     ``local_by_cell``. ``cross_cell``: the same for each pair of cells, beside the measured RTT.
@@ -78,6 +91,7 @@ class Report(Struct, frozen=True, kw_only=True):
     refused_because: dict[str, int]
     error_codes: dict[str, int]
     local_by_cell: dict[str, Times]
+    by_kind: dict[str, KindTally]
 
 
 def build(parts: Parts) -> Report:
@@ -114,6 +128,7 @@ def build(parts: Parts) -> Report:
         refused_because=replay.refused_because,
         error_codes=replay.error_codes,
         local_by_cell=replay.local_by_cell,
+        by_kind=replay.by_kind,
     )
 
 

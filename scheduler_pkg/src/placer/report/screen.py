@@ -66,6 +66,12 @@ def _requests(report: Report, to: Console) -> None:
     for code, count in report.error_codes.items():
         table.add_row(Text(f"error: {code}", style="red"), f"{count:,}")
     to.print(table)
+    if report.by_kind:
+        kinds = (
+            f"{kind.replace('_', ' ')} {tally.placed:,} of {tally.requests:,}"
+            for kind, tally in report.by_kind.items()
+        )
+        to.print(Text("placed by kind: " + ", ".join(kinds)))
     conflicts = report.conflicts_per_success
     to.print(
         Text(

@@ -16,7 +16,7 @@ from placer.model import ids
 from placer.model.host_view import summarize
 from placer.model.messages import HostReport
 from placer.model.records import HostRow, HostStatus, inventory_record
-from placer.model.request import Choice, Reason, Request, RequestSpec, Stage, Timings
+from placer.model.request import Placement, Reason, Request, RequestSpec, Stage, Timings
 from placer.replay.client import Target
 
 TOKEN = "the-token"
@@ -81,7 +81,7 @@ class Deployment:
         decided = self._decide(cell, spec)
         self.requests[decided.id] = decided
         if decided.id in self.unfinished:
-            waiting = msgspec.structs.replace(decided, stage=Stage.ACCEPTED, choice=None)
+            waiting = msgspec.structs.replace(decided, stage=Stage.ACCEPTED, placements=())
             return httpx.Response(202, content=msgspec.json.encode(waiting))
         return httpx.Response(200, content=msgspec.json.encode(decided))
 
@@ -107,17 +107,22 @@ class Deployment:
                 consumer=f"instance-{number}",
                 request=request.id,
                 project=spec.project,
-                demand=spec.resources,
+                demand=spec.demand,
                 lease_until_ms=int(time.time() * 1000) + 60_000,
-                required_traits=spec.required_traits,
             )
             result = operation.apply(row, 0)
             if isinstance(result, Refusal):
                 refusals[result.reason] = refusals.get(result.reason, 0) + 1
                 continue
             rows[row.name] = msgspec.structs.replace(result, rev=row.rev + 1)
-            choice = Choice(cell=target, host=row.host, host_name=row.name, claim=operation.claim)
-            return msgspec.structs.replace(request, stage=Stage.PLACED, choice=choice)
+            placement = Placement(
+                cell=target,
+                host=row.host,
+                host_name=row.name,
+                claim=operation.claim,
+                instance=operation.consumer,
+            )
+            return msgspec.structs.replace(request, stage=Stage.PLACED, placements=(placement,))
         reason = Reason("no_valid_host", "None can take it.", rejected=refusals)
         return msgspec.structs.replace(request, reason=reason)
 
