@@ -1,0 +1,252 @@
+"""Requests for what several hosts share, from their POST to their end: groups, pools, addresses.
+
+The world is that of the conductor's simulation; here its hosts are in aggregates, its cells have
+pools and networks, and the processes die while they divide them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from placer import failpoints
+from placer.claims.operations import ReportInventory
+from placer.errors import PlacerError
+from placer.model import ids, networks, records
+from placer.model.groups import Policy, Scope, ServerGroup
+from placer.model.networks import NetworkSpec, PoolSpec
+from placer.model.records import Inventory, RowKind
+from placer.model.request import Request, Stage
+from placer.model.resource_classes import ADDRESS
+from placer.scheduler.operator import Operator
+
+from .conducting import World, running, settings
+from .test_conductor_sim import simulate
+
+SEEDS = range(20)
+ENDED = (Stage.BUILT, Stage.REFUSED, Stage.FAILED, Stage.CANCELLED)
+
+
+class SharedWorld(World):
+    """A world with operators, whose agents see to hosts only."""
+
+    def carry(self, cell: str, host: str, claim: str, *, confirmed: bool) -> None:
+        if self.stores[cell].rows[host].kind is RowKind.HOST:
+            super().carry(cell, host, claim, confirmed=confirmed)
+
+    async def near(self, name: str, aggregate: str, cell: str = "c1") -> str:
+        """A host of four cores in an aggregate."""
+        process = self.alive(cell)
+        assert process is not None
+        host = ids.host_uuid(cell, name)
+        report = ReportInventory(host, name, {"VCPU": Inventory(total=4)}, aggregates=(aggregate,))
+        await (await process.writer(cell)).submit(host, report, deadline_s=5)
+        await asyncio.sleep(1)
+        return host
+
+    def operator(self) -> Operator:
+        process = self.alive("c1")
+        assert process is not None
+        return Operator(settings(), process.writer)
+
+    async def group(self, policy: str, scope: str) -> str:
+        made = ServerGroup(f"c1.{policy}", policy, Policy(policy), Scope(scope), "default")
+        await self.operator().create_group(made)
+        self.groups[made.id] = made
+        return made.id
+
+    async def all_asked(self, number: int, **spec: object) -> list[Request]:
+        """``number`` equal requests at the same moment, as they ended."""
+        asked = await asyncio.gather(*(self.ask(**spec) for _ in range(number)))
+        await self.ended(asked)
+        return [self.stored(one) for one in asked]
+
+    async def ended(self, asked: Sequence[Request], within_s: float = 60) -> None:
+        await self.until(
+            lambda: all(self.stored(one).stage in ENDED for one in asked),
+            within_s,
+            "every request is at its end",
+        )
+
+    def addresses(self, done: Sequence[Request]) -> list[str]:
+        return [
+            address
+            for one in done
+            for placement in one.placements
+            for slot, devices in placement.units.items()
+            if records.class_of(slot) == ADDRESS
+            for address in devices
+        ]
+
+
+def placed(done: Sequence[Request]) -> list[Request]:
+    return [one for one in done if one.stage is Stage.BUILT]
+
+
+# -- addresses
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
+def test_each_instance_gets_an_address_of_its_own(seed: int) -> None:
+    """Six addresses, eight requests at once from two hosts: six are built, each address once."""
+    world = SharedWorld(seed)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a")
+        await world.host("b")
+        await world.operator().put_network("blue", NetworkSpec("10.0.0.0/29"))
+        done = await world.all_asked(8, network="blue", deadline_s=20.0)
+        assert len(placed(done)) == 6, [(one.stage, one.reason) for one in done]
+        assert sorted(world.addresses(done)) == [f"10.0.0.{n}" for n in range(1, 7)]
+
+    simulate(world, scenario())
+
+
+@pytest.mark.parametrize("point", ["network.taken", "network.returning", "claim.after_lwt"])
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
+def test_no_address_is_lost_with_a_process(seed: int, point: str) -> None:
+    """A process dies in the middle of a refill; all addresses are given out all the same, once."""
+    world = SharedWorld(seed)
+    deaths = 0
+
+    def reached(name: str) -> None:
+        nonlocal deaths
+        process = running.get()
+        if name == point and deaths < 2 and process is not None and not process.dead:
+            deaths += 1
+            process.die()
+            number = 0 if process.url.endswith("-0") else 1
+            asyncio.get_running_loop().call_later(3.0, world.start, process.cell, number)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a")
+        await world.host("b")
+        await world.operator().put_network("blue", NetworkSpec("10.0.0.0/29"))
+        failpoints.on_reach = reached
+        done = await world.all_asked(6, network="blue", deadline_s=40.0)
+        failpoints.on_reach = None
+        assert len(placed(done)) == 6, [(one.stage, one.reason) for one in done]
+        assert sorted(world.addresses(done)) == [f"10.0.0.{n}" for n in range(1, 7)]
+
+    simulate(world, scenario())
+
+
+# -- pools
+
+
+def test_disk_of_the_aggregate_is_taken_and_given_back() -> None:
+    """Host and pool are one change; the pool is whole again after a cancel; far hosts get none."""
+    world = SharedWorld(3)
+
+    async def scenario() -> None:
+        world.start_all()
+        near = await world.near("near", "rack1")
+        await world.near("far", "rack2")
+        spec = PoolSpec(("rack1",), {"DISK_GB": Inventory(total=100)})
+        pool = (await world.operator().put_pool("fast", spec)).id
+
+        def left() -> int:
+            return records.available(world.stores["c1"].rows[pool].records)["DISK_GB"]
+
+        done = await world.all_asked(4, resources={"VCPU": 1, "DISK_GB": 40})
+        built = placed(done)
+        assert len(built) == 2, [(one.stage, one.reason) for one in done]
+        assert {one.placements[0].host for one in built} == {near}
+        await world.until(lambda: left() == 20, 10, "80 GB are taken")
+        for one in built:
+            await world.intake.cancel(one.id)
+        await world.ended(built)
+        await world.until(lambda: left() == 100, 30, "the pool is whole again")
+
+    simulate(world, scenario())
+
+
+# -- server groups
+
+
+@pytest.mark.parametrize(
+    ("policy", "scope", "asked", "built", "places"),
+    [
+        pytest.param("anti-affinity", "cell", 5, 2, 2, id="one in each cell"),
+        pytest.param("anti-affinity", "region", 5, 2, 2, id="one in each region"),
+        pytest.param("anti-affinity", "host", 5, 4, 4, id="one on each host"),
+        pytest.param("affinity", "cell", 5, 5, 1, id="all in one cell"),
+        pytest.param("affinity", "host", 4, 4, 1, id="all on one host"),
+    ],
+)
+@pytest.mark.parametrize("seed", range(5), ids=lambda seed: f"seed-{seed}")
+def test_rule_holds_for_members_that_come_at_once(
+    seed: int, policy: str, scope: str, asked: int, built: int, places: int
+) -> None:
+    """Two hosts in each of two cells, all members asked for at the same moment."""
+    world = SharedWorld(seed)
+
+    async def scenario() -> None:
+        world.start_all()
+        for cell in ("c1", "c2"):
+            for name in ("a", "b"):
+                await world.host(f"{cell}-{name}", cell=cell)
+        group = await world.group(policy, scope)
+        done = await world.all_asked(asked, server_group=group, cells=("c1", "c2"), deadline_s=15.0)
+        assert len(placed(done)) == built, [(one.stage, one.reason) for one in done]
+        where = {p.host if scope == "host" else p.cell for one in done for p in one.placements}
+        assert len(where) == places
+
+    simulate(world, scenario())
+
+
+def test_place_of_a_member_that_is_gone_is_free() -> None:
+    """After the cancel of the only member another may come to its cell."""
+    world = SharedWorld(5)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a")
+        group = await world.group("anti-affinity", "cell")
+        (first,) = await world.all_asked(1, server_group=group)
+        (second,) = await world.all_asked(1, server_group=group)
+        assert (first.stage, second.stage) == (Stage.BUILT, Stage.REFUSED), second
+        await world.intake.cancel(first.id)
+        await world.ended([first])
+        (third,) = await world.all_asked(1, server_group=group, deadline_s=30.0)
+        assert third.stage is Stage.BUILT, third
+
+    simulate(world, scenario())
+
+
+def test_unknown_group_is_refused_by_name() -> None:
+    """The reason says that there is no such group and how to make one."""
+    world = SharedWorld(5)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a")
+        (refused,) = await world.all_asked(1, server_group="c1.nothing")
+        assert refused.stage is Stage.REFUSED
+        assert refused.reason is not None
+        assert "c1.nothing" in refused.reason.message
+        assert refused.reason.remedy
+
+    simulate(world, scenario())
+
+
+def test_network_that_no_cell_has_is_refused() -> None:
+    """Nothing is claimed for an address that cannot be had."""
+    world = SharedWorld(5)
+
+    async def scenario() -> None:
+        world.start_all()
+        host = await world.host("a")
+        try:
+            (refused,) = await world.all_asked(1, network="nowhere")
+        except PlacerError:
+            return
+        assert refused.stage is Stage.REFUSED
+        assert not world.stores["c1"].rows[host].claims
+        assert networks.slice_of(world.stores["c1"].rows[host], "nowhere") is None
+
+    simulate(world, scenario())
