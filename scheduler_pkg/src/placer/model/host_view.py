@@ -17,8 +17,10 @@ from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Row
 
 _BUILDING = (ClaimState.CLAIMED, ClaimState.BUILDING)
 
-#: The partition of ``host_view`` with a cell's pools: they are few, and read as a whole.
+#: Partitions of ``host_view`` with a cell's sharing pools, and with its pools of addresses: they are
+#: few, and read as a whole. Those of addresses are large, and no decision wants them.
 POOL_BUCKET: Final = -1
+ADDRESS_BUCKET: Final = -2
 
 
 class HostView(Struct, frozen=True, omit_defaults=True, dict=True):
@@ -115,4 +117,7 @@ def bucket_of(seen: HostRow | HostView, buckets: int) -> int | None:
     """The partition of ``host_view`` that a row's view is in; None: groups have no view."""
     if seen.kind is RowKind.GROUP:
         return None
-    return POOL_BUCKET if seen.kind is RowKind.POOL else ids.bucket_of(seen.host, buckets)
+    if seen.kind is RowKind.HOST:
+        return ids.bucket_of(seen.host, buckets)
+    shared_by = seen.aggregates if isinstance(seen, HostView) else records.aggregates(seen.records)
+    return POOL_BUCKET if shared_by else ADDRESS_BUCKET

@@ -211,11 +211,6 @@ def _address(text: str, network: ipaddress.IPv4Network, field: str) -> ipaddress
     return address
 
 
-def is_network(view: HostView) -> bool:
-    """Whether a pool's view is that of a network's addresses."""
-    return view.name.startswith(_NETWORK)
-
-
 def network_view(view: HostView) -> NetworkView:
     name = view.name.removeprefix(_NETWORK)
     free, total = view.totals().get(ADDRESS, (0, 0))

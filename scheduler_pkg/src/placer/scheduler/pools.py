@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from placer.claims.operations import AddClaim
-from placer.model import fitting, ids, networks, records
+from placer.model import fitting, ids, records
 from placer.model.fitting import Demand, Group
 from placer.model.host_view import POOL_BUCKET, HostView
 from placer.model.records import HostStatus
@@ -34,8 +34,7 @@ class Completed(Struct, frozen=True):
 
 async def sharing(store: CellStore) -> list[HostView]:
     """The pools of a cell that hosts may use; perhaps stale. Address pools are not among them."""
-    views = await store.read_views(POOL_BUCKET)
-    return [view for view in views if view.aggregates and not networks.is_network(view)]
+    return await store.read_views(POOL_BUCKET)
 
 
 def lacking(demand: Demand, host: HostView) -> dict[str, int]:

@@ -10,7 +10,7 @@ import pytest
 
 from placer.claims.pools import PutPool
 from placer.model import networks
-from placer.model.host_view import POOL_BUCKET, HostView, summarize
+from placer.model.host_view import HostView, bucket_of, summarize
 from placer.model.networks import NetworkSpec
 from placer.model.records import HostRow, Inventory
 from placer.model.request import network_trait
@@ -21,7 +21,7 @@ from .conftest import Api
 DISK = {"DISK_GB": Inventory(total=100)}
 
 
-def view(operation: PutPool) -> HostView:
+def _view(operation: PutPool) -> HostView:
     row = operation.founding(operation.provider)
     assert isinstance(row, HostRow)
     return summarize(row, cell="nyc1", region="nyc")
@@ -29,24 +29,26 @@ def view(operation: PutPool) -> HostView:
 
 def pool(name: str) -> HostView:
     row = networks.pool_id("nyc1", name)
-    return view(PutPool(row, name, DISK, aggregates=("a",)))
+    return _view(PutPool(row, name, DISK, aggregates=("a",)))
 
 
 def network(name: str) -> HostView:
     row = networks.network_id("nyc1", name)
     offered = {ADDRESS: networks.network_inventory(NetworkSpec("10.0.0.0/29"))}
-    return view(PutPool(row, networks.row_name(name), offered, (network_trait(name),)))
+    return _view(PutPool(row, networks.row_name(name), offered, (network_trait(name),)))
 
 
 @pytest.fixture
 def listed(api: Api) -> Api:
-    views = [pool("slow"), network("blue"), pool("fast"), network("green")]
-    api.stores.cells["nyc1"].views[POOL_BUCKET] = views
+    for view in (pool("slow"), network("blue"), pool("fast"), network("green")):
+        bucket = bucket_of(view, 4)
+        assert bucket is not None
+        api.stores.cells["nyc1"].views.setdefault(bucket, []).append(view)
     return api
 
 
 def test_pools_and_networks_are_told_apart(listed: Api) -> None:
-    """One partition holds both; each list has its own, in the order of names."""
+    """Each kind has a partition of its own; lists are in the order of names."""
     pools = listed.client.get("/v1/pools").json()["pools"]
     assert [one["name"] for one in pools] == ["fast", "slow"]
     assert pools[0]["free"] == {"DISK_GB": 100}

@@ -12,7 +12,7 @@ from placer.api.native import paging
 from placer.api.native.context import Service
 from placer.api.native.versions import Link
 from placer.model import networks
-from placer.model.host_view import POOL_BUCKET, HostView
+from placer.model.host_view import ADDRESS_BUCKET, POOL_BUCKET, HostView
 from placer.model.networks import NetworkSpec, NetworkView, PoolSpec, PoolView
 
 
@@ -39,7 +39,7 @@ async def list_pools(
 ) -> PoolPage:
     """Pools of a cell (without `cell`: of this one) with what they have and have left."""
     service: Service = state.service
-    found, links = await _page(service, "/v1/pools", cell, limit, marker, of_networks=False)
+    found, links = await _page(service, "/v1/pools", cell, limit, marker, POOL_BUCKET)
     return PoolPage([networks.pool_view(view) for view in found], links)
 
 
@@ -62,7 +62,7 @@ async def list_networks(
 ) -> NetworkPage:
     """Networks of a cell (without `cell`: of this one); `free` are addresses that no host holds."""
     service: Service = state.service
-    found, links = await _page(service, "/v1/networks", cell, limit, marker, of_networks=True)
+    found, links = await _page(service, "/v1/networks", cell, limit, marker, ADDRESS_BUCKET)
     return NetworkPage([networks.network_view(view) for view in found], links)
 
 
@@ -84,16 +84,13 @@ def _cell(service: Service, cell: str) -> str:
 
 
 async def _page(
-    service: Service, path: str, cell: str, limit: int, marker: str, *, of_networks: bool
+    service: Service, path: str, cell: str, limit: int, marker: str, bucket: int
 ) -> tuple[list[HostView], list[Link]]:
     """Views of a cell's pools after ``marker``, and the link to the next page."""
     limit = paging.limited(limit, service.api.page_max)
     cell = _cell(service, cell)
     after = paging.unpack(marker, str) or ""
-    views = await (await service.cells.cell(cell)).read_views(POOL_BUCKET)
-    found = sorted(
-        (v for v in views if networks.is_network(v) is of_networks and v.name > after),
-        key=lambda view: view.name,
-    )
+    views = await (await service.cells.cell(cell)).read_views(bucket)
+    found = sorted((v for v in views if v.name > after), key=lambda view: view.name)
     following = paging.pack(found[limit - 1].name) if len(found) > limit else ""
     return found[:limit], paging.links(path, following, cell=cell, limit=limit)
