@@ -17,7 +17,6 @@ import msgspec
 from placer.model import hint as hints_of
 from placer.model.hint import BucketHint
 from placer.model.host_view import HostView
-from placer.scheduler import explain
 from placer.scheduler.hints import Hints
 from placer.scheduler.select import Selection, Sieve
 from placer.scheduler.wanted import Wanted
@@ -42,20 +41,11 @@ async def search(
     hosts: int,
     rng: random.Random,
 ) -> Selection:
-    """Up to ``hosts`` hosts of one cell with ``buckets`` buckets; ``why`` says why there are none.
+    """Up to ``hosts`` hosts of one cell with ``buckets`` buckets; none: ``explain`` says why.
 
     Reads in parallel within a step, and twice as many buckets in each further step. Raises
     StoreError, and InvalidInput for an unknown weigher. Changes nothing; safe to repeat.
     """
-    found = await _search(views, hints, wanted, buckets, hosts, rng)
-    if found.ranked:
-        return found
-    return msgspec.structs.replace(found, why=explain.refusal(wanted, [found]))
-
-
-async def _search(
-    views: Views, hints: Hints | None, wanted: Wanted, buckets: int, hosts: int, rng: random.Random
-) -> Selection:
     sieve = Sieve(wanted, rng)
     first = _sample(wanted, hints.known if hints else {}, buckets, rng)
     await _read(views, sieve, first)

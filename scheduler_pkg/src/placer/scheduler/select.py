@@ -20,7 +20,6 @@ from msgspec import Struct
 
 from placer.model.host_view import HostView
 from placer.model.records import RowKind
-from placer.model.request import Reason
 from placer.scheduler import filters, weighers
 from placer.scheduler.filters.base import Filter
 from placer.scheduler.wanted import Wanted
@@ -38,7 +37,7 @@ class Selection(Struct, frozen=True):
     ``left``: hosts that each filter let through, in the order of the filters; ``cells``: hosts that
     fit, by cell, of all that were seen; ``furthest``: some of those that the last filter to reject
     anything rejected. ``hosts_seen`` counts the judged ones only, ``hosts_unread`` those in buckets
-    that were not read, as far as hints tell. ``why``: the explanation, where a search found none.
+    that were not read, as far as hints tell.
     """
 
     ranked: tuple[HostView, ...]
@@ -48,7 +47,6 @@ class Selection(Struct, frozen=True):
     cells: dict[str, int] = {}
     furthest: tuple[HostView, ...] = ()
     hosts_unread: int = 0
-    why: Reason | None = None
 
 
 class Sieve:
