@@ -109,8 +109,10 @@ def unknown_taken_for_success(patch: pytest.MonkeyPatch) -> None:
     """Section 2: a lost answer is not a yes."""
     original = HostWriter._write
 
-    async def hopeful(self: HostWriter, old: HostRow | None, new: HostRow) -> WriteOutcome:
-        outcome = await original(self, old, new)
+    async def hopeful(
+        self: HostWriter, old: HostRow | None, new: HostRow, committed: tuple[str, ...] = ()
+    ) -> WriteOutcome:
+        outcome = await original(self, old, new, committed)
         return WriteOutcome.APPLIED if outcome is WriteOutcome.UNKNOWN else outcome
 
     patch.setattr(HostWriter, "_write", hopeful)
@@ -120,8 +122,10 @@ def refused_taken_for_success(patch: pytest.MonkeyPatch) -> None:
     """Section 2: whoever lost the race has nothing."""
     original = HostWriter._write
 
-    async def deaf(self: HostWriter, old: HostRow | None, new: HostRow) -> WriteOutcome:
-        await original(self, old, new)
+    async def deaf(
+        self: HostWriter, old: HostRow | None, new: HostRow, committed: tuple[str, ...] = ()
+    ) -> WriteOutcome:
+        await original(self, old, new, committed)
         return WriteOutcome.APPLIED
 
     patch.setattr(HostWriter, "_write", deaf)

@@ -26,8 +26,11 @@ def no_revision_check(patch: pytest.MonkeyPatch) -> None:
     """Rule 1: a write that does not look at the revision overwrites another's claim."""
 
     async def update_row(self: SimStore, row: HostRow, *, if_rev: int) -> bool:
-        current = self.rows.get(row.host)
-        return await self._lwt(current.rev if current else 0, row)
+        def apply() -> bool:
+            current = self.rows.get(row.host)
+            return self._apply(current.rev if current else 0, row)
+
+        return await self._lwt(apply)
 
     patch.setattr(SimStore, "update_row", update_row)
 

@@ -16,6 +16,7 @@ from placer.claims.protocol import HostWriter
 from placer.errors import PlacerError, StoreUnknown
 from placer.history import HistoryWriter
 from placer.model import ids, records
+from placer.model.fitting import demand_of
 from placer.model.messages import StepKind
 from placer.model.records import ClaimState, HostRow, Inventory
 from placer.settings import Scheduler
@@ -57,7 +58,7 @@ def claim(host: str, number: int) -> AddClaim:
         consumer=f"i{number}",
         request=f"q{number}",
         project="p",
-        demand=demand,
+        demand=demand_of(demand),
         lease_until_ms=2**52,
     )
 
@@ -155,7 +156,9 @@ def test_without_faults_everything_that_fits_is_claimed() -> None:
         processes = [writer(store, n, f"p{n}") for n in range(3)]
         await processes[0].submit("h1", report("h1"), deadline_s=5.0)
         operations = [
-            AddClaim(ids.new_claim_id("c1", "h1"), f"i{n}", f"q{n}", "p", {"VCPU": 1}, 2**52)
+            AddClaim(
+                ids.new_claim_id("c1", "h1"), f"i{n}", f"q{n}", "p", demand_of({"VCPU": 1}), 2**52
+            )
             for n in range(12)
         ]
         results = await asyncio.gather(
@@ -182,7 +185,7 @@ def test_waiting_claims_of_one_host_ride_in_one_transaction() -> None:
             *(
                 process.submit(
                     "h1",
-                    AddClaim(f"k{n}", f"i{n}", f"q{n}", "p", {"VCPU": 1}, 2**52),
+                    AddClaim(f"k{n}", f"i{n}", f"q{n}", "p", demand_of({"VCPU": 1}), 2**52),
                     deadline_s=5.0,
                 )
                 for n in range(64)

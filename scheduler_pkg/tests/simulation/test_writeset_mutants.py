@@ -18,6 +18,7 @@ from placer.claims.recovery import Recovery
 from placer.claims.tags import Prepare, Settle
 from placer.claims.writeset import Participant, Place, WriteSets
 from placer.errors import Conflict, PlacerError, StoreError, StoreUnknown
+from placer.history import WriteOutcome
 from placer.model import fitting, ids
 from placer.model.commit_record import CommitRecord, Decision, RowKey
 from placer.model.records import HostRow, Record
@@ -285,13 +286,15 @@ def plain_write(patch: Patch) -> None:
     """Section 9: a host row is written by LWT only."""
     original = HostWriter._write
 
-    async def careless(self: HostWriter, old: HostRow | None, new: HostRow) -> object:
+    async def careless(
+        self: HostWriter, old: HostRow | None, new: HostRow, committed: tuple[str, ...] = ()
+    ) -> WriteOutcome:
         store = self._store
         assert isinstance(store, SimStore)
         if old is not None and store.rng.random() < 0.1:
             await asyncio.sleep(0.002)
             store.rows[new.host] = new
-        return await original(self, old, new)
+        return await original(self, old, new, committed)
 
     patch.setattr(HostWriter, "_write", careless)
 

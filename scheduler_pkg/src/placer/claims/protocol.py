@@ -171,6 +171,7 @@ class HostWriter:
 
     async def _drain(self, host: str) -> None:
         """Commit groups until nobody waits for ``host``. One such task a host."""
+        group: list[_Member] = []
         try:
             while waiting := self._waiting[host]:
                 group = waiting[: self._settings.group_max]
@@ -182,8 +183,8 @@ class HostWriter:
                     for member in group:
                         member.fail(error)
         finally:
-            # Only a cancelled close leaves members here; their outcome is open.
-            for member in self._waiting.pop(host, []):
+            # Only a cancelled close, or a bug, leaves members here; their outcome is open.
+            for member in (*group, *self._waiting.pop(host, [])):
                 member.fail(StoreUnknown("This process stopped before the outcome was known."))
 
     async def _commit(self, host: str, group: list[_Member]) -> None:
