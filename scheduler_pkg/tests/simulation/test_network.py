@@ -10,15 +10,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
+from placer.checker import files
+from placer.checker.core import FinalRow, check
+from placer.checker.verdict import Passed
 from placer.claims import slices
 from placer.claims.operations import AddClaim, Refusal, Release, ReportInventory
 from placer.claims.pools import PutPool
 from placer.claims.protocol import HostWriter
 from placer.errors import PlacerError
-from placer.history import HistoryWriter
+from placer.history import Event, HistoryWriter
 from placer.model import ids, networks, records
 from placer.model.networks import NetworkSpec
 from placer.model.records import ClaimState, HostRow, Inventory
@@ -42,12 +46,12 @@ DEMAND = RequestSpec(resources={"VCPU": 1}, network=NETWORK).demand
 class Process:
     """One scheduler process: its writer and its slices; ``kill`` ends it between any two awaits."""
 
-    def __init__(self, store: SimStore, seed: int) -> None:
+    def __init__(self, store: SimStore, seed: int, histories: Path | None = None) -> None:
         settings = Scheduler(network_slice=3, network_donors_max=2)
         self.writer = HostWriter(
             store,
             settings,
-            HistoryWriter(None, f"p{seed}"),
+            HistoryWriter(histories, f"p{seed}"),
             rng=random.Random(seed),
             clock_us=lambda: int(asyncio.get_running_loop().time() * 1e6) + 1,
         )
@@ -63,9 +67,9 @@ class Process:
         await asyncio.gather(*self.clients, return_exceptions=True)
 
 
-async def prepare(store: SimStore) -> None:
+async def prepare(store: SimStore, histories: Path | None = None) -> None:
     """The pool and the hosts, by a process that loses nothing."""
-    process = Process(store, 0)
+    process = Process(store, 0, histories)
     unknown, store.unknown = store.unknown, 0.0
     read_loss, store.read_loss, store.serial_read_loss = store.read_loss, 0.0, 0.0
     pool = PutPool(POOL, networks.row_name(NETWORK), {ADDRESS: _inventory()})
@@ -141,12 +145,12 @@ def _owners(pool: HostRow) -> dict[str, str]:
     return owners
 
 
-async def run(seed: int, *, unknown: float, kills: int) -> SimStore:
+async def run(seed: int, *, unknown: float, kills: int, histories: Path | None = None) -> SimStore:
     """Three processes, of which some die and are replaced; then one refills without losses."""
     rng = random.Random(seed)
     store = SimStore(rng, unknown=unknown)
-    await prepare(store)
-    processes = [Process(store, seed * 10 + n + 1) for n in range(3)]
+    await prepare(store, histories)
+    processes = [Process(store, seed * 10 + n + 1, histories) for n in range(3)]
     held: list[tuple[str, str]] = []
     for number in range(9):
         process = processes[number % 3]
@@ -155,7 +159,7 @@ async def run(seed: int, *, unknown: float, kills: int) -> SimStore:
         await asyncio.sleep(rng.uniform(0.01, 0.15))
         victim = rng.randrange(3)
         await processes[victim].kill()
-        fresh = Process(store, seed * 10 + 5 + number)
+        fresh = Process(store, seed * 10 + 5 + number, histories)
         fresh.clients = [
             asyncio.ensure_future(client(fresh, store, 20 + 3 * number + n, held)) for n in range(2)
         ]
@@ -165,7 +169,7 @@ async def run(seed: int, *, unknown: float, kills: int) -> SimStore:
         await process.writer.close(2.0)
     await asyncio.gather(*store.zombies)
     store.unknown = store.read_loss = store.serial_read_loss = 0.0
-    last = Process(store, seed * 10 + 9)
+    last = Process(store, seed * 10 + 9, histories)
     for host in HOSTS:
         await last.slices.refill(host, NETWORK)
     await last.writer.close(2.0)
@@ -189,6 +193,17 @@ def test_no_address_is_on_two_hosts_whatever_is_lost_and_whoever_dies(seed: int)
     store = run_simulated(run(seed, unknown=0.2, kills=3))
     assert not problems(store.applied)
     assert_nothing_lost(store)
+
+
+def test_checker_proves_what_refillers_did(tmp_path: Path) -> None:
+    """The histories of pools and slices hold up like those of claims."""
+    store = run_simulated(run(17, unknown=0.2, kills=0, histories=tmp_path))
+    events: list[Event] = []
+    for path in files.find([tmp_path]):
+        events += files.read(path)[0]
+    rows = [FinalRow("c1", row) for row in store.rows.values()]
+    verdict = check(events, rows, regions={"c1": "r1"}, rows_read_us=10**15)
+    assert verdict.verdict is Passed.PASSED, (verdict.violations, verdict.incomplete)
 
 
 def test_refillers_of_one_host_take_once() -> None:
