@@ -33,7 +33,6 @@ _REMEDIES: Final[dict[str, str]] = {
     "group_policy_isolate": "Ask for fewer groups, or with group_policy none.",
     "too_many_builds": "Ask again when the builds under way are done.",
     "builds_fail": "Builds keep failing on these hosts; look at their agents.",
-    "image": "No host can run an image with {about}; use another image.",
     "trait_missing": "Leave the trait {about} out, or ask a cell whose hosts have it.",
     "trait_forbidden": "Allow the trait {about}, or ask a cell with hosts that do not have it.",
     "no_provider_has_all": "Split the group: no one provider has all of its classes.",

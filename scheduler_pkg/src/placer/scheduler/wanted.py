@@ -21,8 +21,8 @@ class Wanted(Struct, frozen=True, dict=True, kw_only=True):
     """The input of a decision beside the views.
 
     ``demand`` is what one instance needs of its host. ``group`` is the server group and where its
-    members are; ``pools`` the sharing pools of the cell; ``image`` the image's properties; ``tried``
-    hosts (uuids) that must not be chosen again; ``now_ms`` when the decision is made.
+    members are; ``pools`` the sharing pools of the cell; ``tried`` hosts (uuids) that must not be
+    chosen again; ``now_ms`` when the decision is made.
     """
 
     spec: RequestSpec
@@ -30,7 +30,6 @@ class Wanted(Struct, frozen=True, dict=True, kw_only=True):
     settings: Scheduler
     group: GroupFacts | None = None
     pools: tuple[HostView, ...] = ()
-    image: dict[str, str] = {}
     tried: frozenset[str] = frozenset()
     now_ms: int = 0
 

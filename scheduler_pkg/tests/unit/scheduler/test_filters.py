@@ -124,33 +124,6 @@ def test_server_group(group: GroupFacts, host: HostView, reason: str | None) -> 
 
 
 @pytest.mark.parametrize(
-    ("image", "traits", "reason"),
-    [
-        pytest.param({}, ("HW_ARCH_AARCH64",), None, id="image without properties"),
-        pytest.param(
-            {"hw_architecture": "aarch64"}, ("HW_ARCH_AARCH64",), None, id="right architecture"
-        ),
-        pytest.param(
-            {"hw_architecture": "aarch64"},
-            ("HW_ARCH_X86_64",),
-            "image:hw_architecture=aarch64",
-            id="wrong architecture",
-        ),
-        pytest.param({"hw_architecture": "aarch64"}, (), None, id="host that does not say"),
-        pytest.param(
-            {"disk_format": "qcow2"},
-            ("COMPUTE_IMAGE_TYPE_RAW",),
-            "image:disk_format=qcow2",
-            id="format that the host cannot read",
-        ),
-    ],
-)
-def test_image(image: dict[str, str], traits: tuple[str, ...], reason: str | None) -> None:
-    """An image's properties are answered by standard traits."""
-    assert first_reason(wanted(spec(), image=image), view(traits=traits)) == reason
-
-
-@pytest.mark.parametrize(
     ("failures", "minutes_ago", "reason"),
     [
         pytest.param(2, 1, None, id="few failures"),

@@ -15,7 +15,6 @@ from placer.scheduler.filters.aggregates import AggregatesFilter
 from placer.scheduler.filters.base import Filter
 from placer.scheduler.filters.builds import BuildFailuresFilter, IoFilter
 from placer.scheduler.filters.capacity import CapacityFilter
-from placer.scheduler.filters.image import ImageFilter
 from placer.scheduler.filters.places import AvoidFilter, PlacesFilter
 from placer.scheduler.filters.server_group import ServerGroupFilter
 from placer.scheduler.filters.status import StatusFilter
@@ -31,7 +30,6 @@ _BUILT_IN: Final[dict[str, Filter]] = {
     "server_group": ServerGroupFilter(),
     "io": IoFilter(),
     "build_failures": BuildFailuresFilter(),
-    "image": ImageFilter(),
     "traits": TraitsFilter(),
     "capacity": CapacityFilter(),
 }

@@ -1,7 +1,8 @@
 """Traits that some provider of the tree must have, or none.
 
 What this lets through the capacity filter judges provider by provider; this one is cheaper and names
-the trait. Traits of pools count for the unnamed group, as in Placement.
+the trait. What an image needs of its host is among them (``model/catalog.py``). Traits of pools count
+for the unnamed group, as in Placement.
 """
 
 from __future__ import annotations
