@@ -16,7 +16,7 @@ from placer.model.request import RequestSpec
 from placer.scheduler import candidates, pools
 from placer.scheduler.groups import GroupFacts
 from placer.scheduler.hints import Hints
-from placer.scheduler.select import Selection
+from placer.scheduler.select import Selection, check
 from placer.scheduler.shared_reads import SharedReads
 from placer.scheduler.wanted import Wanted
 from placer.scheduler.worklog import clock_ms
@@ -45,6 +45,8 @@ class Searching:
         rng: random.Random,
         now_ms: Callable[[], int] = clock_ms,
     ) -> None:
+        """Raises InvalidInput for a filter or weigher in the settings that nobody has."""
+        check(settings.scheduler)
         self._settings = settings
         self._stores = stores
         self._rng = rng

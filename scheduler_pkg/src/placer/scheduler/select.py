@@ -18,12 +18,14 @@ from typing import Final
 
 from msgspec import Struct
 
+from placer.model import weights
 from placer.model.host_view import HostView
 from placer.model.records import RowKind
 from placer.scheduler import filters, weighers
 from placer.scheduler.filters.base import Filter
 from placer.scheduler.wanted import Wanted
 from placer.scheduler.weighers.base import Weigher
+from placer.settings import Scheduler
 
 #: Distinct reasons kept in an answer; a refusal stays readable and bounded.
 REASONS_MAX: Final = 16
@@ -152,6 +154,13 @@ def select(
     sieve = Sieve(wanted, rng)
     sieve.add(list(views))
     return sieve.selection(hosts)
+
+
+def check(settings: Scheduler) -> None:
+    """That all filters and weighers of the settings are there; raises InvalidInput. For the start."""
+    filters.chosen(settings.filters)
+    weights.check(settings.weights, "scheduler.weights")
+    weighers.table()
 
 
 def first_reason(wanted: Wanted, view: HostView) -> str | None:

@@ -12,7 +12,7 @@ from placer.errors import InvalidInput
 from placer.model.host_view import HostView
 from placer.model.records import HostStatus, Inventory, RowKind
 from placer.model.request import RequestSpec, Strategy
-from placer.scheduler.select import first_reason, score, select
+from placer.scheduler.select import check, first_reason, score, select
 from placer.settings import Scheduler
 
 from ..factories import spec, view, wanted
@@ -137,6 +137,20 @@ def test_unknown_names_are_refused(asked: RequestSpec, settings: Scheduler) -> N
     """A weigher or filter that nobody has is an error that lists those there are."""
     with pytest.raises(InvalidInput, match=r"luck.*(Weighers|Filters): "):
         select(wanted(asked, settings=settings), [view()], rng=random.Random(1))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(Scheduler(weights={"luck": 1.0}), id="a weigher"),
+        pytest.param(Scheduler(filters=("luck",)), id="a filter"),
+    ],
+)
+def test_settings_are_checked_at_the_start(settings: Scheduler) -> None:
+    """A process whose settings name what nobody has does not start."""
+    check(Scheduler())
+    with pytest.raises(InvalidInput, match="luck"):
+        check(settings)
 
 
 def test_hosts_with_gpus_are_kept_for_those_who_ask() -> None:
