@@ -39,6 +39,14 @@ POINTS: Final[dict[str, str]] = {
     "recovery.taken": "An open request was taken over; nobody works on it yet.",
     "network.taken": "A pool gave addresses to a host; the host's slice does not have them.",
     "network.returning": "A host's addresses are marked as going back; its slice has them.",
+    "agent.adopted": "A claim is building; the agent's journal says nothing of it.",
+    "agent.noted": "The journal says building; there is nothing of the instance.",
+    "agent.created": "The container is made and was never started.",
+    "agent.started": "The instance runs; nobody was told.",
+    "agent.said_built": "The claim is built; the journal says building.",
+    "agent.destroying": "The journal says destroying; the instance is there.",
+    "agent.destroyed": "The instance is gone; the claim is deleting.",
+    "agent.said_gone": "The claim has left its row; the journal says destroying.",
     "recovery.before_delete": "All rows of a decided write set are clean; its record is there.",
 }
 

@@ -179,7 +179,8 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``builds_max`` claims are worked on at once: raise it when builds queue on an idle machine.
     ``answer_timeout_s`` bounds one answer of the scheduler and must exceed
-    ``cluster.claim_deadline_s``; ``build_timeout_s`` bounds one build or destruction.
+    ``cluster.claim_deadline_s``; ``build_timeout_s`` bounds one build or destruction,
+    ``command_timeout_s`` a start, stop or reboot.
     After a lost connection, and after each fruitless round of all schedulers, the agent waits
     ``reconnect_s`` (jittered; doubled from round to round, up to ``reconnect_max_s``); keep ``reconnect_s`` well below
     ``scheduler.agent_grace_s``, or a short interruption marks its hosts down.
@@ -202,6 +203,7 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     heartbeat_s: float = 5.0
     answer_timeout_s: float = 15.0
     build_timeout_s: float = 600.0
+    command_timeout_s: float = 60.0
     shutdown_grace_s: float = 8.0
     docker: Docker = field(default_factory=Docker)
 

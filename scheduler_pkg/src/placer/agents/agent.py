@@ -15,6 +15,10 @@ brings the claim again, in the state the row has.
     building  build, then BUILT; the build failed: DELETING, then as deleting
     deleting  destroy, then GONE
 
+What is built stays under watch: before each periodic report the agent asks the driver what it has
+(``guests.py``). An instance that somebody removed is built again, once its row has confirmed that the
+claim is still built: nobody but this agent can then have given its capacity away.
+
 An entry leaves the row only after its instance is destroyed, and an instance is only built for an
 entry in ``building``: so no instance is ever without capacity, whenever the agent dies.
 """
@@ -33,11 +37,22 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from placer.agents.drivers.base import Driver, DriverError
-from placer.agents.journal import Journal, Phase
-from placer.agents.link import Connect, Link, LinkLost, LinkRefused, Listing, Socket, agent_url
+from placer import failpoints
+from placer.agents.commands import WORKERS, Commands
+from placer.agents.drivers.base import Driver, DriverError, Life
+from placer.agents.guests import Guests
+from placer.agents.journal import Journal, JournalError, Phase
+from placer.agents.link import Connect, Link, LinkLost, LinkRefused, Socket, agent_url
 from placer.errors import InvalidInput, PlacerError
-from placer.model.messages import RETRY, ClaimOrder, HostReport, StepDone, StepKind
+from placer.model.messages import (
+    RETRY,
+    ClaimOrder,
+    GuestState,
+    HostReport,
+    States,
+    StepDone,
+    StepKind,
+)
 from placer.model.records import ClaimState
 from placer.settings import Agent as AgentSettings
 from placer.settings import Settings
@@ -52,8 +67,6 @@ _REPORT_TRIES_MAX: Final = 3
 _WHY_CHARS_MAX: Final = 200
 #: A batch of hosts may need this many answers' time.
 _REPORT_TIMEOUTS: Final = 4
-#: An instance whose claim is missing from this many complete listings in a row is removed.
-_MISSED_MAX: Final = 2
 #: So many fruitless rounds mean the longest wait.
 _LONG_WAIT: Final = 16
 #: Refusals of a step: the claim is not on the row; it is being deleted.
@@ -68,6 +81,7 @@ class Action(enum.Enum):
     ADOPT = "adopt"
     BUILD = "build"
     SAY_BUILT = "say built"
+    REBUILD = "rebuild"
     DESTROY = "destroy"
 
 
@@ -82,8 +96,10 @@ def decide(state: ClaimState, phase: Phase | None, runs: bool) -> Action:
     if phase is Phase.DESTROYING:
         return Action.NOTHING
     if state is ClaimState.BUILT:
+        if not runs:
+            return Action.REBUILD
         # Built, but the answer to BUILT never came: who lists instances may not know it yet.
-        return Action.SAY_BUILT if runs and phase is not Phase.BUILT else Action.NOTHING
+        return Action.NOTHING if phase is Phase.BUILT else Action.SAY_BUILT
     if phase is Phase.BUILT:
         return Action.NOTHING
     if state is ClaimState.BUILDING and runs:
@@ -133,7 +149,7 @@ class Agent:
         self._journal = journal
         self._connect = connect
         self._rng = rng or random.Random()
-        self._runs: set[str] = set()
+        self._guests = Guests(driver, journal)
         self._link: Link | None = None
         # Every claim in ``_orders`` is either in ``_queue`` once or being worked on. Both are
         # bounded by the claims of this agent's hosts.
@@ -142,20 +158,27 @@ class Agent:
         self._idle = asyncio.Event()
         self._idle.set()
         self._queue: asyncio.Queue[str] = asyncio.Queue()
-        # How often in a row a complete listing of its host lacked a claim.
-        self._missed: dict[str, int] = {}
+        self._commands = Commands(
+            driver,
+            self._guests,
+            lambda claim: claim in self._busy,
+            timeout_s=self._settings.command_timeout_s,
+        )
         self._stopping = False
         self._scheduler = ""
         self._hosts: dict[str, str] = {}
-        self._hosts_total = 0
+        self._described: list[HostReport] = []
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``, then finish what is begun within ``shutdown_grace_s``."""
-        self._runs = await self._driver.running()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._work(), name=f"worker-{number}")
                 for number in range(self._settings.builds_max)
+            ]
+            tasks += [
+                group.create_task(self._commands.work(), name=f"commands-{number}")
+                for number in range(WORKERS)
             ]
             tasks.append(group.create_task(self._stay_connected(), name="connection"))
             await stop.wait()
@@ -170,7 +193,7 @@ class Agent:
             agent=self._settings.name,
             cell=self._cell,
             scheduler=self._scheduler,
-            hosts=self._hosts_total,
+            hosts=len(self._described),
             reported=len(self._hosts) if self._scheduler else 0,
             waiting=self._queue.qsize(),
             working=len(self._busy),
@@ -192,6 +215,7 @@ class Agent:
 
     async def _stay_connected(self) -> None:
         """Connect for ever: one scheduler after the other at once, then growing, jittered waits."""
+        await self._first_look()
         failures = 0
         for url in itertools.cycle(self._urls):
             self._hosts.clear()
@@ -207,6 +231,17 @@ class Agent:
                 log.warning("connection_lost", url=url, why=str(error))
             await asyncio.sleep(self._reconnect_delay_s(failures))
 
+    async def _first_look(self) -> None:
+        """Ask the driver what it has until it answers: before that the hosts are not for use."""
+        for attempt in itertools.count(1):
+            try:
+                await self._guests.look()
+            except DriverError as error:
+                log.error("driver_unavailable", attempt=attempt, why=str(error))
+                await asyncio.sleep(self._backoff_s(min(attempt, _TRIES_MAX)))
+            else:
+                return
+
     def _reconnect_delay_s(self, failures: int) -> float:
         if failures % len(self._urls):
             return 0.0  # others have not been tried yet
@@ -216,7 +251,12 @@ class Agent:
 
     async def _serve(self, url: str, socket: Socket) -> None:
         """Report and take orders over one connection until it breaks: always ends in LinkLost."""
-        link = Link(socket, self._take, answer_timeout_s=self._settings.answer_timeout_s)
+        link = Link(
+            socket,
+            self._take,
+            self._commands.take,
+            answer_timeout_s=self._settings.answer_timeout_s,
+        )
         scheduler = await link.greet(self._settings.name, self._cell)
         log.info("connected", url=url, scheduler=scheduler)
         reader = asyncio.create_task(link.read(), name="reader")
@@ -242,8 +282,8 @@ class Agent:
 
     async def _report(self, link: Link, over_s: float) -> bool:
         """Report every host once, spread over ``over_s``; whether all rows hold it."""
-        hosts = await self._driver.describe()
-        self._hosts_total = len(hosts)
+        await self._look()
+        hosts = self._described
         batches = list(_batches(hosts, self._settings.report_batch))
         if not batches:
             await link.sleep(self._settings.reconcile_every_s)
@@ -258,7 +298,22 @@ class Agent:
             )
         if missing:
             log.warning("hosts_not_reported", missing=missing, hosts=len(hosts))
+        stopped = tuple(
+            GuestState(order.host, order.claim, Life.STOPPED.value)
+            for order in self._guests.stopped()
+        )
+        if stopped:
+            await link.say(States(stopped))
         return not missing
+
+    async def _look(self) -> None:
+        """See what hosts and instances there are now. A silent driver changes nothing: what it was
+        asked to build fails, and too many failures keep its hosts from being chosen."""
+        try:
+            await self._guests.look()
+            self._described = await self._driver.describe()
+        except PlacerError as error:
+            log.error("driver_unavailable", why=str(error))
 
     async def _report_batch(self, link: Link, batch: tuple[HostReport, ...]) -> int:
         """Report ``batch``, those that failed again; returns how many failed every time."""
@@ -266,10 +321,11 @@ class Agent:
         for attempt in range(_REPORT_TRIES_MAX):
             if attempt:
                 await link.sleep(self._backoff_s(attempt))
-            known = frozenset(self._journal.entries)
+            known = self._guests.known()
             listing = await link.report(batch, timeout_s)
             self._hosts.update(listing.hosts)
-            self._look_for_vanished(known, listing)
+            for order in self._guests.vanished(known, listing, self._busy):
+                self._accept(msgspec.structs.replace(order, state=ClaimState.DELETING))
             batch = tuple(host for host in batch if host.name not in listing.hosts)
             if not batch:
                 break
@@ -292,33 +348,9 @@ class Agent:
                 self._queue.put_nowait(claim)
             self._orders[claim] = order
 
-    def _look_for_vanished(self, known: frozenset[str], listing: Listing) -> None:
-        """Take down instances whose claim is no longer on its host's row.
-
-        It cannot happen while the protocol is kept: only the agent removes adopted claims. It does
-        when rows are restored from an older backup. A claim that was adopted after the report was
-        sent may rightly be absent, hence only those ``known`` then; and one listing is not enough.
-        """
-        listed = set(listing.hosts.values())
-        for claim in known - listing.claims - self._busy:
-            entry = self._journal.entries.get(claim)
-            if entry is None or entry.order.host not in listed:
-                continue
-            self._missed[claim] = self._missed.get(claim, 0) + 1
-            if entry.phase is Phase.DESTROYING:
-                log.info("gone_asked_again", claim=claim)  # the answer to GONE was lost
-            elif self._missed[claim] >= _MISSED_MAX:
-                log.error("claim_vanished", claim=claim, host=entry.order.host)
-            else:
-                continue
-            self._accept(msgspec.structs.replace(entry.order, state=ClaimState.DELETING))
-        for claim in self._missed.keys() & (
-            listing.claims | (known - self._journal.entries.keys())
-        ):
-            del self._missed[claim]
-
     def _decide(self, order: ClaimOrder) -> Action:
-        return decide(order.state, self._journal.phase(order.claim), order.claim in self._runs)
+        complete = self._guests.complete(order.claim)
+        return decide(order.state, self._journal.phase(order.claim), complete)
 
     # -- the work
 
@@ -349,6 +381,8 @@ class Agent:
     async def _carry(self, order: ClaimOrder) -> None:
         """Bring one claim as far as it will go. Safe to repeat and to cut short anywhere."""
         action = self._decide(order)
+        if action is Action.REBUILD:
+            action = await self._confirm_lost(order)
         if action is Action.ADOPT:
             action = await self._adopt(order)
         if action is Action.BUILD:
@@ -364,19 +398,31 @@ class Agent:
             # The lease ended, or the order is old. Never build for it.
             log.info("not_adopted", claim=order.claim, why=done.reason)
             return Action.NOTHING
-        return Action.SAY_BUILT if order.claim in self._runs else Action.BUILD
+        failpoints.reach("agent.adopted")
+        return Action.SAY_BUILT if self._guests.complete(order.claim) else Action.BUILD
+
+    async def _confirm_lost(self, order: ClaimOrder) -> Action:
+        """Whether an instance that is not there must be: the order may be older than its end."""
+        done = await self._step(order, StepKind.BUILT)
+        if done.ok:
+            log.error("instance_lost", claim=order.claim, host=order.host)
+            why = "it was removed behind the agent's back; it is built again"
+            await self._tell(GuestState(order.host, order.claim, "lost", why))
+            return Action.BUILD
+        return Action.DESTROY if done.reason == _DELETING else Action.NOTHING
 
     async def _build(self, order: ClaimOrder) -> Action:
         """Build; what failed is given back by way of ``deleting`` (rule 22)."""
-        await self._journal.put(order, Phase.BUILDING)
         try:
+            await self._journal.put(order, Phase.BUILDING)
+            failpoints.reach("agent.noted")
             async with asyncio.timeout(self._settings.build_timeout_s):
                 await self._driver.build(order)
-        except (DriverError, TimeoutError) as error:
+        except (DriverError, JournalError, TimeoutError) as error:
             log.warning("build_failed", claim=order.claim, host=order.host, why=repr(error))
             why = _in_words(error, self._settings.build_timeout_s)
         else:
-            self._runs.add(order.claim)
+            self._guests.found(order, Life.RUNNING)
             return Action.SAY_BUILT
         done = await self._step(order, StepKind.DELETING, why)
         if done.ok or done.reason == _GONE:
@@ -386,15 +432,16 @@ class Agent:
     async def _say_built(self, order: ClaimOrder) -> Action:
         done = await self._step(order, StepKind.BUILT)
         if done.ok:
-            await self._journal.put(order, Phase.BUILT)
+            failpoints.reach("agent.said_built")
+            await self._note(order, Phase.BUILT)
             return Action.NOTHING
         if done.reason in (_DELETING, _GONE):
             return Action.DESTROY
         raise _Abandoned(f"BUILT: {done.reason}.")
 
     async def _destroy(self, order: ClaimOrder) -> None:
-        await self._journal.put(order, Phase.DESTROYING)
-        self._runs.discard(order.claim)
+        await self._note(order, Phase.DESTROYING)
+        failpoints.reach("agent.destroying")
         for attempt in range(1, _TRIES_MAX + 1):
             try:
                 async with asyncio.timeout(self._settings.build_timeout_s):
@@ -405,10 +452,34 @@ class Agent:
             await asyncio.sleep(self._backoff_s(attempt))
         else:
             raise _Abandoned("The instance cannot be destroyed.")
+        self._guests.removed(order.claim)
+        failpoints.reach("agent.destroyed")
         done = await self._step(order, StepKind.GONE)
         if not done.ok:
             raise _Abandoned(f"GONE: {done.reason}.")
-        await self._journal.forget(order.claim)
+        failpoints.reach("agent.said_gone")
+        try:
+            await self._journal.forget(order.claim)
+        except JournalError as error:
+            # A restart finds the claim destroying and on no row, and ends it once more.
+            log.error("journal_not_written", claim=order.claim, why=str(error))
+
+    async def _note(self, order: ClaimOrder, phase: Phase) -> None:
+        """Write a phase that row and driver can tell as well: a full disk must not hold it up."""
+        try:
+            await self._journal.put(order, phase)
+        except JournalError as error:
+            log.error("journal_not_written", claim=order.claim, phase=phase, why=str(error))
+            self._journal.remember(order, phase)
+
+    async def _tell(self, state: GuestState) -> None:
+        """Say what became of an instance; lost with the connection, as the next look finds it."""
+        if self._link is None:
+            return
+        try:
+            await self._link.say(States((state,)))
+        except LinkLost as error:
+            log.info("state_not_told", claim=state.claim, why=str(error))
 
     async def _step(self, order: ClaimOrder, kind: StepKind, why: str = "") -> StepDone:
         """The scheduler's verdict on a step; asks again while it has none. Raises LinkLost."""

@@ -25,7 +25,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from placer.errors import InvalidInput
+from placer.errors import InvalidInput, PlacerError
 from placer.model.messages import ClaimOrder
 
 _TABLE: Final = """
@@ -50,6 +50,12 @@ class Entry(Struct, frozen=True):
     order: ClaimOrder
 
 
+class JournalError(PlacerError):
+    """The journal cannot be written, as when its disk is full; the change is not in it."""
+
+    code = "agent.journal"
+
+
 class Journal:
     """The claims this agent holds: all in memory, each change on disk before it returns.
 
@@ -59,7 +65,8 @@ class Journal:
     def __init__(self, directory: Path, *, executor: Executor | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._executor = executor or ThreadPoolExecutor(1, thread_name_prefix="journal")
-        self._database = _open(directory / "journal.sqlite")
+        self._path = directory / "journal.sqlite"
+        self._database = _open(self._path)
         self._entries = _load(self._database)
 
     @property
@@ -71,17 +78,21 @@ class Journal:
         return entry.phase if entry else None
 
     async def put(self, order: ClaimOrder, phase: Phase) -> None:
-        """Note that ``order`` enters ``phase``."""
+        """Note that ``order`` enters ``phase``; raises JournalError."""
         await self._do(
             lambda: self._database.execute(
                 "INSERT OR REPLACE INTO claim VALUES (?, ?, ?)",
                 (order.claim, phase.value, msgspec.json.encode(order)),
             )
         )
+        self.remember(order, phase)
+
+    def remember(self, order: ClaimOrder, phase: Phase) -> None:
+        """Note in memory alone what the disk has no room for and a restart would find out anew."""
         self._entries[order.claim] = Entry(phase, order)
 
     async def forget(self, claim: str) -> None:
-        """The claim is gone and nothing of it runs."""
+        """The claim is gone and nothing of it runs. Raises JournalError."""
         await self._do(
             lambda: self._database.execute("DELETE FROM claim WHERE claim = ?", (claim,))
         )
@@ -92,7 +103,13 @@ class Journal:
         self._database.close()
 
     async def _do(self, work: Callable[[], object]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"The journal {self._path} cannot be written: {error}.",
+                remedy="Is its disk full, or read-only? No claim is built until it can be.",
+            ) from error
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -21,6 +21,8 @@ from placer.errors import PlacerError
 from placer.model.messages import (
     PROTOCOL,
     ClaimOrder,
+    Command,
+    CommandDone,
     FromAgent,
     Hello,
     HostReport,
@@ -28,6 +30,7 @@ from placer.model.messages import (
     Refused,
     Report,
     Reported,
+    States,
     Step,
     StepDone,
     StepKind,
@@ -128,9 +131,18 @@ class _Text:
 class Link:
     """One open connection. ``read`` must run for the others to be answered."""
 
-    def __init__(self, socket: Socket, on_orders: OnOrders, *, answer_timeout_s: float) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        on_orders: OnOrders,
+        on_command: Callable[[Link, Command], CommandDone | None],
+        *,
+        answer_timeout_s: float,
+    ) -> None:
+        """``on_command`` may return the answer of a command that it will not queue."""
         self._socket = socket
         self._on_orders = on_orders
+        self._on_command = on_command
         self._answer_timeout_s = answer_timeout_s
         self._seq = itertools.count(1)
         self._open: dict[int, asyncio.Future[Listing | StepDone]] = {}
@@ -157,7 +169,13 @@ class Link:
         """Take what the scheduler sends until the connection breaks, and raise what broke it."""
         try:
             while True:
-                self._take(await self._receive())
+                message = await self._receive()
+                if isinstance(message, Command):
+                    refused = self._on_command(self, message)
+                    if refused is not None:
+                        await self.say(refused)
+                else:
+                    self._take(message)
         except LinkLost as error:
             self._why = error
             raise
@@ -191,6 +209,12 @@ class Link:
             raise LinkLost(f"A Step was answered with {answer!r}.")
         return answer
 
+    async def say(self, message: States | CommandDone) -> None:
+        """Send what is not answered. Raises LinkLost."""
+        if self._lost.is_set():
+            raise self._why
+        await self._send(message)
+
     async def _ask(self, message: Report | Step, timeout_s: float) -> Listing | StepDone:
         if self._lost.is_set():
             raise self._why
@@ -205,7 +229,7 @@ class Link:
         finally:
             del self._open[message.seq]
 
-    def _take(self, message: ToAgent) -> None:
+    def _take(self, message: Welcome | Reported | StepDone | Orders | Refused) -> None:
         match message:
             case Reported():
                 # The next Orders are all claims of these hosts: the two are sent together.

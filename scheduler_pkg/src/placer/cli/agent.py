@@ -82,7 +82,7 @@ async def _run(settings: Settings) -> None:
     token = config.read_secret(settings.service_token_file)
     with (
         contextlib.closing(Journal(part.journal_dir)) as journal,
-        contextlib.closing(drivers.make(part)) as driver,
+        contextlib.closing(drivers.make(settings)) as driver,
     ):
         agent = Agent(settings, driver, journal, connector(token, part))
         async with asyncio.TaskGroup() as tasks:

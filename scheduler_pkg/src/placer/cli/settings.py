@@ -20,6 +20,7 @@ _PARTS: Final = (
     config.Api,
     config.Scheduler,
     config.Agent,
+    config.Docker,
     config.History,
 )
 _WORDS: Final[dict[Any, str]] = {
@@ -29,7 +30,11 @@ _WORDS: Final[dict[Any, str]] = {
     bool: "true or false",
     Path: "path",
 }
-_TABLE: Final = {config.Cell: "[[cluster.cells]]", config.Settings: "top level"}
+_TABLE: Final = {
+    config.Cell: "[[cluster.cells]]",
+    config.Docker: "[agent.docker]",
+    config.Settings: "top level",
+}
 
 
 def command() -> None:

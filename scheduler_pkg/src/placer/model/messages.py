@@ -2,7 +2,8 @@
 
 The agent speaks first: Hello, then one Report for each batch of its hosts. From then on the
 scheduler sends Orders (claims the agent does not know yet) and the agent sends Steps; each Step is
-answered by a StepDone with the same ``seq``. Messages may be lost with the connection: after a
+answered by a StepDone with the same ``seq``. States and Commands are about instances that are built:
+what became of them, and what is to be done to them. Messages may be lost with the connection: after a
 reconnect the agent reports again and gets every claim of its hosts again, so each is safe to repeat.
 """
 
@@ -69,6 +70,42 @@ class StepKind(enum.StrEnum):
     GONE = "gone"
 
 
+class CommandKind(enum.StrEnum):
+    """What an instance can be told to do. LOGS answers with what it wrote last."""
+
+    START = "start"
+    STOP = "stop"
+    REBOOT = "reboot"
+    LOGS = "logs"
+
+
+class GuestState(Struct, frozen=True, omit_defaults=True):
+    """How an instance is: ``running``, ``stopped``, or ``lost`` (removed behind the agent's back)."""
+
+    host: str
+    claim: str
+    state: str
+    why: str = ""
+
+
+class States(Struct, frozen=True, tag="states"):
+    """Instances whose state changed, or is not ``running`` after a connect. Not answered.
+
+    Sent again with every connection and periodic report that finds them so: one that is lost, or
+    that the scheduler could not note, is not the last.
+    """
+
+    guests: tuple[GuestState, ...]
+
+
+class CommandDone(Struct, frozen=True, tag="command_done", omit_defaults=True):
+    """Answer to a Command with the same ``seq``. ``ok`` False: ``text`` says why, for people."""
+
+    seq: int
+    ok: bool
+    text: str = ""
+
+
 class Step(Struct, frozen=True, tag="step", omit_defaults=True):
     """``why``: with DELETING, what went wrong with the build."""
 
@@ -92,7 +129,10 @@ class Reported(Struct, frozen=True, tag="reported"):
 
 
 class ClaimOrder(Struct, frozen=True, omit_defaults=True):
-    """A claim of one of the agent's hosts, in the state the row has it."""
+    """A claim of one of the agent's hosts, in the state the row has it.
+
+    ``image``: what its instance is made from; empty: what the driver is set to.
+    """
 
     claim: str
     host: str
@@ -100,6 +140,20 @@ class ClaimOrder(Struct, frozen=True, omit_defaults=True):
     state: ClaimState
     amounts: dict[str, int]
     units: dict[str, dict[str, int]] = {}
+    image: str = ""
+
+
+class Command(Struct, frozen=True, tag="command", omit_defaults=True):
+    """Something to be done to an instance. Answered by CommandDone; safe to repeat.
+
+    ``lines``: with LOGS, how many of the last are wanted.
+    """
+
+    seq: int
+    host: str
+    claim: str
+    kind: CommandKind
+    lines: int = 100
 
 
 class Orders(Struct, frozen=True, tag="orders"):
@@ -120,5 +174,5 @@ class Refused(Struct, frozen=True, tag="refused"):
     message: str
 
 
-FromAgent = Hello | Report | Step
-ToAgent = Welcome | Reported | Orders | StepDone | Refused
+FromAgent = Hello | Report | Step | States | CommandDone
+ToAgent = Welcome | Reported | Orders | StepDone | Command | Refused

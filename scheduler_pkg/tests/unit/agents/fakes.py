@@ -21,7 +21,7 @@ from litestar.exceptions import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosedError
 
 from placer.agents.agent import Agent
-from placer.agents.drivers.base import BuildFailed
+from placer.agents.drivers.base import BuildFailed, Guest, Life, NoInstance
 from placer.agents.journal import Journal
 from placer.agents.link import LinkLost
 from placer.claims.operations import AgentStep, Operation, Refusal, ReportInventory
@@ -153,7 +153,7 @@ class World:
             name=name,
             rev=1,
             status=HostStatus.UP,
-            records=(operation.record(), *records),
+            records=(*operation.offers(), *records),
         )
 
     def change(self, row: HostRow) -> None:
@@ -241,12 +241,18 @@ class FakeDriver:
         self.hosts = hosts
         self.failing: set[str] = set()
         self.build_s: Callable[[], float] = lambda: 0.001
+        self.stopped: set[str] = set()
+        self._orders: dict[str, ClaimOrder] = {}
 
     async def describe(self) -> list[HostReport]:
         return self.hosts
 
-    async def running(self) -> set[str]:
-        return set(self._world.running)
+    async def guests(self) -> list[Guest]:
+        lives = {True: Life.STOPPED, False: Life.RUNNING}
+        return [
+            Guest(self._orders[claim], lives[claim in self.stopped])
+            for claim in self._world.running
+        ]
 
     async def build(self, order: ClaimOrder) -> None:
         world = self._world
@@ -257,6 +263,7 @@ class FakeDriver:
             await asyncio.sleep(self.build_s())
             if order.claim in self.failing:
                 raise BuildFailed("No.")
+            self._orders[order.claim] = order
             world.finish_build(order)
             await world.gates.pass_("after build")
         finally:
@@ -267,6 +274,25 @@ class FakeDriver:
         self._world.running.discard(order.claim)
         self._world.log.append(f"destroy:{order.claim}")
         await self._world.gates.pass_("after destroy")
+
+    async def start(self, claim: str) -> None:
+        self._must_run(claim)
+        self.stopped.discard(claim)
+
+    async def stop(self, claim: str) -> None:
+        self._must_run(claim)
+        self.stopped.add(claim)
+
+    async def reboot(self, claim: str) -> None:
+        await self.start(claim)
+
+    async def logs(self, claim: str, lines: int) -> str:
+        self._must_run(claim)
+        return f"{lines} lines of {claim}"
+
+    def _must_run(self, claim: str) -> None:
+        if claim not in self._world.running:
+            raise NoInstance("No.")
 
     def close(self) -> None:
         return
@@ -318,6 +344,7 @@ class Bench:
         self.driver = FakeDriver(self.world, [report(name) for name in hosts or ("h1",)])
         self.settings = settings(directory, "http://s1", "http://s2", **agent)
         self.listed: list[tuple[str, str]] = []
+        self.failures: list[tuple[str, str]] = []
         self.dead: set[str] = set()
         self.urls: list[str] = []
         self.pipe = Pipe()
@@ -326,29 +353,34 @@ class Bench:
         self._served: set[asyncio.Task[None]] = set()
 
     def new_hub(self, cell: str = CELL) -> AgentHub:
-        async def built(row: HostRow, record: Record) -> None:
-            self.listed.append(("built", record.id))
-
-        async def gone(row: HostRow, record: Record) -> None:
-            self.listed.append(("gone", record.id))
-
-        async def confirmed(record: Record) -> bool:
-            return True
-
-        async def elsewhere(hosts: set[str]) -> set[str]:
-            return set()
+        async def elsewhere(hosts: set[str], agent: str) -> dict[str, str]:
+            return {}
 
         return AgentHub(
             process="s1",
             cell=cell,
             writer=self.writer,
-            on_built=built,
-            on_gone=gone,
-            confirmed=confirmed,
-            serves_elsewhere=elsewhere,
+            events=self,
+            served_elsewhere=elsewhere,
             grace_s=1.0,
             deadline_s=1.0,
         )
+
+    # -- the hub's events
+
+    async def confirmed(self, record: Record) -> bool:
+        return True
+
+    async def built(self, row: HostRow, record: Record) -> None:
+        self.listed.append(("built", record.id))
+
+    async def failed(self, row: HostRow, record: Record, why: str) -> None:
+        self.failures.append((record.id, why))
+
+    async def lapsed(self, row: HostRow, record: Record) -> None: ...
+
+    async def gone(self, row: HostRow, record: Record) -> None:
+        self.listed.append(("gone", record.id))
 
     @contextlib.asynccontextmanager
     async def connect(self, url: str) -> AsyncIterator[Pipe]:

@@ -40,7 +40,9 @@ BUILT, DELETING = ClaimState.BUILT, ClaimState.DELETING
         pytest.param(
             BUILT, Phase.DESTROYING, False, Action.NOTHING, id="built, older than the end"
         ),
-        pytest.param(BUILT, None, False, Action.NOTHING, id="built, nothing runs: not rebuilt"),
+        pytest.param(BUILT, Phase.BUILT, False, Action.REBUILD, id="it was removed by others"),
+        pytest.param(BUILT, None, False, Action.REBUILD, id="removed, and the journal was lost"),
+        pytest.param(BUILT, Phase.BUILDING, False, Action.REBUILD, id="cut short while rebuilt"),
         pytest.param(DELETING, Phase.BUILT, True, Action.DESTROY, id="deleting is destroyed"),
         pytest.param(DELETING, Phase.DESTROYING, False, Action.DESTROY, id="half destroyed"),
         pytest.param(DELETING, None, False, Action.DESTROY, id="nothing there is soon destroyed"),

@@ -56,7 +56,7 @@ async def _start(first_answer: str | None) -> tuple[Server, str]:
 
 
 def _link(socket: object) -> Link:
-    return Link(socket, lambda orders: None, answer_timeout_s=0.2)  # type: ignore[arg-type]
+    return Link(socket, lambda orders: None, lambda link, command: None, answer_timeout_s=0.2)  # type: ignore[arg-type]
 
 
 async def test_the_token_is_sent_and_hello_is_answered(tmp_path: Path) -> None:

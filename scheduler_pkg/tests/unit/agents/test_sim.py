@@ -8,22 +8,26 @@ import msgspec
 import pytest
 
 from placer.agents import drivers
-from placer.agents.drivers.base import BuildFailed
+from placer.agents.drivers.base import BuildFailed, Guest, Life, NoInstance
 from placer.agents.drivers.sim import Sim
 from placer.errors import InvalidInput
-from placer.settings import Agent
+from placer.settings import Settings
 
-from .fakes import report
+from .fakes import report, settings
 from .test_journal import order
 
 
-def sim(directory: Path, **change: object) -> Agent:
+def sim(directory: Path, **change: object) -> Settings:
     """Settings of an agent with one simulated host and quick builds."""
     hosts = directory / "hosts.json"
     if not hosts.exists():
         hosts.write_bytes(msgspec.json.encode([report("h1")]))
     values: dict[str, object] = {"sim_hosts_file": hosts, "sim_build_s": 0.002, **change}
-    return Agent(name="a1", journal_dir=directory, **values)  # type: ignore[arg-type]
+    return settings(directory, **values)
+
+
+def running(guests: list[Guest]) -> set[str]:
+    return {guest.order.claim for guest in guests if guest.life is Life.RUNNING}
 
 
 async def test_instances_outlive_the_agent(tmp_path: Path) -> None:
@@ -34,12 +38,12 @@ async def test_instances_outlive_the_agent(tmp_path: Path) -> None:
     await driver.destroy(order("c2"))
     await driver.destroy(order("never built"))
     again = Sim(sim(tmp_path))  # the first was not closed: killed
-    assert await again.running() == {"c1", "c3"}
+    assert running(await again.guests()) == {"c1", "c3"}
     await again.destroy(order("c1"))
     again.close()
     driver.close()
     third = Sim(sim(tmp_path))
-    assert await third.running() == {"c3"}
+    assert running(await third.guests()) == {"c3"}
     third.close()
 
 
@@ -47,7 +51,25 @@ async def test_a_line_cut_short_never_happened(tmp_path: Path) -> None:
     """A crash in the middle of a write leaves a line without its end."""
     (tmp_path / "sim-instances").write_text("+c1\n+c2\n-c1\n+c3")
     driver = Sim(sim(tmp_path))
-    assert await driver.running() == {"c2"}
+    assert running(await driver.guests()) == {"c2"}
+    driver.close()
+
+
+async def test_stopped_instances_stay_stopped(tmp_path: Path) -> None:
+    """Power outlives the agent too, and so does the host that an instance is on."""
+    driver = Sim(sim(tmp_path))
+    await driver.build(order("c1"))
+    await driver.build(order("c2"))
+    await driver.stop("c1")
+    await driver.stop("c2")
+    await driver.reboot("c2")
+    again = Sim(sim(tmp_path))
+    found = {guest.order.claim: (guest.life, guest.order.host) for guest in await again.guests()}
+    assert found == {"c1": (Life.STOPPED, "h1"), "c2": (Life.RUNNING, "h1")}
+    assert "c1" in await again.logs("c1", 10)
+    with pytest.raises(NoInstance):
+        await again.start("c3")
+    again.close()
     driver.close()
 
 
@@ -106,7 +128,7 @@ def test_a_wrong_hosts_file_is_refused(tmp_path: Path, text: str | None, words: 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        pytest.param({"driver": "nonsense"}, "Known drivers: sim", id="unknown driver"),
+        pytest.param({"driver": "nonsense"}, "Known drivers: docker, sim", id="unknown driver"),
         pytest.param({"sim_hosts_file": None}, "sim_hosts_file", id="no hosts file"),
         pytest.param({"sim_failure_rate": 1.5}, "0.0 to 1.0", id="more than all fail"),
     ],

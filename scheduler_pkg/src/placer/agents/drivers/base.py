@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 from typing import Protocol
+
+from msgspec import Struct
 
 from placer.errors import PlacerError
 from placer.model.messages import ClaimOrder, HostReport
@@ -20,18 +23,46 @@ class BuildFailed(DriverError):
     code = "agent.build_failed"
 
 
+class DriverSilent(DriverError):
+    """The driver did not answer in time, or cannot be reached; what it was asked may yet happen."""
+
+    code = "agent.driver_silent"
+
+
+class NoInstance(DriverError):
+    """There is no instance of this claim."""
+
+    code = "agent.no_instance"
+
+
+class Life(enum.StrEnum):
+    """What a driver knows of an instance."""
+
+    UNFINISHED = "unfinished"  # left by a build that was cut short; it never ran
+    RUNNING = "running"
+    STOPPED = "stopped"  # it ran once, and somebody stopped it
+
+
+class Guest(Struct, frozen=True):
+    """An instance that a driver has. ``order`` is the one it was built for, as far as it is kept."""
+
+    order: ClaimOrder
+    life: Life
+
+
 class Driver(Protocol):
     """Makes instances on the hosts of one agent process. The agent bounds the time of each call.
 
-    What runs outlives the agent: after a crash ``running`` says the truth, whatever was lost. Any
-    call may be cut short by a crash or a cancellation and is then asked for again.
+    What runs outlives the agent: after a crash ``guests`` says the truth, whatever was lost. Any
+    call may be cut short by a crash or a cancellation and is then asked for again. All raise
+    DriverError for what they could not do, DriverSilent where it may yet happen.
     """
 
     async def describe(self) -> list[HostReport]:
         """The hosts and what they have now. The list of hosts may change from call to call."""
 
-    async def running(self) -> set[str]:
-        """Claims whose instance is complete and runs."""
+    async def guests(self) -> list[Guest]:
+        """Everything that is on the hosts for a claim, whatever became of it."""
 
     async def build(self, order: ClaimOrder) -> None:
         """Make the instance of ``order``, or raise BuildFailed.
@@ -41,6 +72,18 @@ class Driver(Protocol):
 
     async def destroy(self, order: ClaimOrder) -> None:
         """Remove the instance and all that is left of it; nothing there is success."""
+
+    async def start(self, claim: str) -> None:
+        """Let a stopped instance run again; it does already is success. Raises NoInstance."""
+
+    async def stop(self, claim: str) -> None:
+        """Stop the instance and keep it; it is stopped already is success. Raises NoInstance."""
+
+    async def reboot(self, claim: str) -> None:
+        """Stop, then start. Raises NoInstance."""
+
+    async def logs(self, claim: str, lines: int) -> str:
+        """The last ``lines`` the instance has written. Raises NoInstance."""
 
     def close(self) -> None:
         """Let go of files and connections; instances stay."""

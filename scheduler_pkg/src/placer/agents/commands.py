@@ -1,0 +1,101 @@
+"""What an agent is told to do with instances that are built: start, stop, reboot, show their log.
+
+A command changes no claim and is not in the journal: it is done or answered with why not, and whoever
+gave it asks again. It keeps away from an instance that is being built or destroyed. One that comes
+while an instance is about to be destroyed may be overtaken by that; the driver then says that there
+is no such instance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from placer.agents.drivers.base import Driver, DriverError, Life
+from placer.agents.guests import Guests
+from placer.agents.link import Link, LinkLost
+from placer.model.messages import Command, CommandDone, CommandKind, GuestState, States
+
+log = structlog.get_logger(__name__)
+
+#: Commands under way at once, and those that wait.
+WORKERS: Final = 4
+_WAITING_MAX: Final = 256
+_LINES_MAX: Final = 10_000
+
+
+class Commands:
+    """The commands of one agent. ``busy`` says whether a claim is being worked on."""
+
+    def __init__(
+        self, driver: Driver, guests: Guests, busy: Callable[[str], bool], *, timeout_s: float
+    ) -> None:
+        self._driver = driver
+        self._guests = guests
+        self._busy = busy
+        self._timeout_s = timeout_s
+        self._queue: asyncio.Queue[tuple[Link, Command]] = asyncio.Queue(_WAITING_MAX)
+
+    def take(self, link: Link, command: Command) -> CommandDone | None:
+        """Queue a command that came over ``link``; its answer if it is refused at once."""
+        try:
+            self._queue.put_nowait((link, command))
+        except asyncio.QueueFull:
+            return CommandDone(command.seq, ok=False, text=f"{_WAITING_MAX} commands wait already.")
+        return None
+
+    async def work(self) -> None:
+        """One worker: a command at a time, for ever."""
+        while True:
+            link, command = await self._queue.get()
+            done = await self._answer(command)
+            try:
+                await link.say(done)
+                if done.ok and command.kind is not CommandKind.LOGS:
+                    await link.say(States((self._state(command),)))
+            except LinkLost as error:
+                log.info("command_not_answered", claim=command.claim, why=str(error))
+
+    async def _answer(self, command: Command) -> CommandDone:
+        order = self._guests.order_of(command.claim)
+        if order is None or order.host != command.host:
+            return CommandDone(command.seq, ok=False, text="This host has no such instance.")
+        if self._busy(command.claim):
+            text = "The instance is being built or destroyed; try again."
+            return CommandDone(command.seq, ok=False, text=text)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                text = await self._carry_out(command)
+        except TimeoutError:
+            return CommandDone(command.seq, ok=False, text=f"Not within {self._timeout_s:g} s.")
+        except DriverError as error:
+            return CommandDone(command.seq, ok=False, text=str(error))
+        except Exception:
+            # One instance's trouble must not stop the other commands.
+            log.exception("command_failed", claim=command.claim, command=command.kind)
+            return CommandDone(command.seq, ok=False, text="The agent's log says why.")
+        if command.kind is not CommandKind.LOGS and self._guests.complete(command.claim):
+            life = Life.STOPPED if command.kind is CommandKind.STOP else Life.RUNNING
+            self._guests.found(order, life)
+        return CommandDone(command.seq, ok=True, text=text)
+
+    async def _carry_out(self, command: Command) -> str:
+        match command.kind:
+            case CommandKind.START:
+                await self._driver.start(command.claim)
+            case CommandKind.STOP:
+                await self._driver.stop(command.claim)
+            case CommandKind.REBOOT:
+                await self._driver.reboot(command.claim)
+            case CommandKind.LOGS:
+                lines = min(max(command.lines, 1), _LINES_MAX)
+                return await self._driver.logs(command.claim, lines)
+        return ""
+
+    @staticmethod
+    def _state(command: Command) -> GuestState:
+        state = Life.STOPPED if command.kind is CommandKind.STOP else Life.RUNNING
+        return GuestState(command.host, command.claim, state.value, f"asked to {command.kind}")
