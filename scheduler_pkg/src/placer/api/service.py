@@ -10,7 +10,7 @@ import httpx
 from litestar import Litestar
 
 from placer import http
-from placer.api.native import openapi, routes, versions
+from placer.api.native import document, openapi, routes, versions
 from placer.api.native.context import Service
 from placer.api.native.intake import Intake, scheduler_client
 from placer.api.native.schedulers import Schedulers
@@ -92,7 +92,7 @@ def application(
         lifespan=lifespan,
         body_bytes_max=api.body_bytes_max,
         inflight_max=api.inflight_max,
-        title="Placer, native API",
+        title=document.TITLE,
         openapi=openapi.finish,
         versions=versions.VERSIONS,
     )

@@ -55,9 +55,7 @@ async def select_destinations(
         merged = service.intake.with_cell(await complete(spec, service.catalog))
         found = await service.schedulers.call("POST", "select", merged, Destinations)
         return Response(found, status_code=200)
-    settled = await accepted_and_settled(
-        service, spec, key, wait_s, UNTIL["placed"], request.scope["state"]["request_id"]
-    )
+    settled = await accepted_and_settled(service, spec, key, wait_s, UNTIL["placed"])
     return Response(
         _of(settled),
         status_code=200 if settled.stage in UNTIL["placed"] else 202,

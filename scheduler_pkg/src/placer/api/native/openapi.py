@@ -57,7 +57,7 @@ class Problems(msgspec.Struct, frozen=True):
 
 def finish(document: Mapping[str, Any]) -> dict[str, Any]:
     """The document that is served, from the one that the framework makes."""
-    served: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
+    served = _plain(document)
     served["info"]["description"] = (
         f"Versions {VERSIONS.min_version} to {VERSIONS.max_version}: choose one by the header "
         f"{VERSION_HEADER}; without it the oldest answers."
@@ -85,7 +85,13 @@ def _schemas() -> dict[str, Any]:
     for schema in schemas.values():
         if "description" in schema:
             schema["description"] = inspect.cleandoc(schema["description"]).replace("``", "`")
-    return dict(sorted(schemas.items()))
+    return _plain(dict(sorted(schemas.items())))
+
+
+def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which everything is what JSON knows."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
+    return plain
 
 
 def operations(document: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -69,9 +69,7 @@ async def create_request(
     wait_s = wait_seconds(wait, service.api.wait_max_s)
     stages = _stages(until)
     key = idempotency_key(request)
-    settled = await accepted_and_settled(
-        service, data, key, wait_s, stages, request.scope["state"]["request_id"]
-    )
+    settled = await accepted_and_settled(service, data, key, wait_s, stages)
     return Response(
         settled,
         status_code=200 if settled.stage in stages else 202,
@@ -155,20 +153,16 @@ async def cancel_request(request_id: FromPath[str], state: State) -> Response[Re
 
 
 async def accepted_and_settled(
-    service: Service,
-    spec: RequestSpec,
-    key: str,
-    wait_s: float,
-    stages: frozenset[Stage],
-    request_id: str,
+    service: Service, spec: RequestSpec, key: str, wait_s: float, stages: frozenset[Stage]
 ) -> Request:
     """Log ``spec``, hand it over, wait. Raises what ``Intake`` raises."""
     merged = await complete(spec, service.catalog)
     request = await service.intake.accept(merged, key, spec)
-    settled, _ = await asyncio.gather(
-        service.intake.settle(request, wait_s, stages, request_id), _note(service, request)
-    )
-    return settled
+    noting = asyncio.create_task(_note(service, request))
+    try:
+        return await service.intake.settle(request, wait_s, stages)
+    finally:
+        await noting
 
 
 async def _note(service: Service, request: Request) -> None:
