@@ -57,6 +57,12 @@ class _Job:
         self.nudged = asyncio.Event()
         self.pauses = 0
 
+    def nudge(self) -> None:
+        """Something may have changed: look again, and have news of that."""
+        if self.first.done():
+            self.first = asyncio.get_running_loop().create_future()
+        self.nudged.set()
+
     def tell(self, request: Request) -> None:
         self.request = request
         if not self.first.done():
@@ -99,7 +105,7 @@ class Conductor:
         """
         job = self._jobs.get(request.id)
         if job is not None:
-            job.nudged.set()
+            job.nudge()
             return job.first
         limit = self._settings.scheduler.queue_max
         if len(self._jobs) - self._parked >= limit:

@@ -62,7 +62,9 @@ class ScriptedAgent:
         return listing
 
     async def step(self, kind: StepKind, claim_id: str = "c1", host: str = "h1") -> StepDone:
-        done = await self.ask(Step(seq=2, host=uuid_of(host), claim=claim_id, kind=kind))
+        why = "no disk" if kind is StepKind.DELETING else ""
+        step = Step(seq=2, host=uuid_of(host), claim=claim_id, kind=kind, why=why)
+        done = await self.ask(step)
         assert isinstance(done, StepDone)
         return done
 
@@ -77,24 +79,29 @@ class Scene:
         self.tell_errors: list[Exception] = []
         self.unconfirmed: set[str] = set()
         self.elsewhere: set[str] = set()
+        self.others_agent = "a1"
         self.peer_errors: list[Exception] = []
         self.peers_asked = 0
         self.hub = AgentHub(
             process="s1",
             cell=CELL,
             writer=self.writer,
-            on_built=self._built,
-            on_gone=self._gone,
-            confirmed=self._confirmed,
-            serves_elsewhere=self._serves_elsewhere,
+            events=self,
+            served_elsewhere=self._served_elsewhere,
             grace_s=GRACE_S,
             deadline_s=1.0,
         )
 
-    async def _built(self, row: HostRow, record: Record) -> None:
+    async def built(self, row: HostRow, record: Record) -> None:
         self._tell("built", row, record)
 
-    async def _gone(self, row: HostRow, record: Record) -> None:
+    async def failed(self, row: HostRow, record: Record, why: str) -> None:
+        self._tell(f"failed: {why}", row, record)
+
+    async def lapsed(self, row: HostRow, record: Record) -> None:
+        self._tell("lapsed", row, record)
+
+    async def gone(self, row: HostRow, record: Record) -> None:
         self._tell("gone", row, record)
 
     def _tell(self, what: str, row: HostRow, record: Record) -> None:
@@ -103,18 +110,18 @@ class Scene:
         assert row.find(record.id) == record
         self.told.append((what, record.id, record.state))
 
-    async def _confirmed(self, record: Record) -> bool:
+    async def confirmed(self, record: Record) -> bool:
         if record.id == "of-a-silent-cell":
             await asyncio.sleep(3600)
         if record.id == "of-a-cut-off-cell":
             raise StoreUnavailable("cut off")
         return record.id not in self.unconfirmed
 
-    async def _serves_elsewhere(self, hosts: set[str]) -> set[str]:
+    async def _served_elsewhere(self, hosts: set[str], agent: str) -> dict[str, str]:
         self.peers_asked += 1
         if self.peer_errors:
             raise self.peer_errors.pop(0)
-        return self.elsewhere & hosts
+        return {host: self.others_agent for host in self.elsewhere & hosts}
 
     def status(self, name: str = "h1") -> HostStatus:
         return self.world.rows[uuid_of(name)].status
@@ -292,6 +299,63 @@ def test_a_second_agent_of_a_host_is_refused_while_the_first_lives() -> None:
     simulated(story())
 
 
+def test_a_second_agent_is_refused_when_the_first_is_at_another_process() -> None:
+    """The processes of a cell ask each other, so it does not matter where an agent connects."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.elsewhere, scene.others_agent = {uuid_of("h1")}, "first"
+        async with scene.agent("second") as second:
+            answer = await second.ask(Report(seq=1, hosts=(report(),)))
+            assert isinstance(answer, Refused)
+            assert "served by agent first" in answer.message
+        assert not scene.world.rows
+
+    simulated(story())
+
+
+def test_a_connection_whose_agent_went_elsewhere_is_given_up() -> None:
+    """Its orders would go nowhere: the process that the agent reports to says so."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.agent("a1") as agent:
+            await agent.report()
+            assert scene.hub.served_for((uuid_of("h1"),), "a2") == {uuid_of("h1"): "a1"}
+            assert scene.hub.served_for((uuid_of("h1"),), "a1") == {}
+            assert not scene.hub.deliver(uuid_of("h1"), claim("c1"))
+
+    simulated(story())
+
+
+def test_who_asked_for_a_claim_hears_before_it_lapses() -> None:
+    """A lease that ended while the agent was away: the request is told, then the claim goes."""
+
+    async def story() -> None:
+        scene = Scene()
+        lapsed = msgspec.structs.replace(claim("c1"), lease_until_ms=0)
+        scene.world.put("h1", lapsed)
+        async with scene.agent() as agent:
+            assert (await agent.report()).claims == ()
+        assert scene.told == [("lapsed", "c1", ClaimState.CLAIMED)]
+        assert scene.world.state("c1") is None
+
+    simulated(story())
+
+
+def test_a_claim_that_a_write_set_has_not_settled_is_not_ordered() -> None:
+    """Nor may it be adopted: the agent asks again."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h1", msgspec.structs.replace(claim("c1"), tag="+c1.t"))
+        async with scene.agent() as agent:
+            assert (await agent.report()).claims == ()
+            assert (await agent.step(StepKind.ADOPT)).reason == RETRY
+
+    simulated(story())
+
+
 def test_an_agent_that_is_back_replaces_its_own_broken_connection() -> None:
     """The old connection may look alive for a while; the agent itself knows better."""
 
@@ -389,6 +453,12 @@ def test_steps_are_taken_for_the_connections_own_hosts_only() -> None:
     [
         pytest.param(ClaimState.BUILDING, StepKind.BUILT, ("built", "c1", BUILT), id="built"),
         pytest.param(
+            ClaimState.BUILDING,
+            StepKind.DELETING,
+            ("failed: no disk", "c1", ClaimState.DELETING),
+            id="build failed",
+        ),
+        pytest.param(
             ClaimState.DELETING, StepKind.GONE, ("gone", "c1", ClaimState.DELETING), id="gone"
         ),
     ],
@@ -446,7 +516,6 @@ def test_a_host_that_is_back_within_the_grace_stays_up() -> None:
                 await agent.report()
                 await asyncio.sleep(2 * GRACE_S)
                 assert scene.writer.writes == writes
-                assert scene.peers_asked == 0
 
     simulated(story())
 
@@ -479,7 +548,7 @@ def test_silent_peers_are_asked_again_but_not_for_ever() -> None:
             assert scene.status() is HostStatus.UP
             await asyncio.sleep(GRACE_S)
             assert scene.status() is HostStatus.DOWN
-            assert scene.peers_asked == 3
+            assert scene.peers_asked == 1 + 3  # once as the host came
 
     simulated(story())
 
@@ -582,7 +651,7 @@ def test_report_inventory_is_what_is_written() -> None:
             await agent.report(host)
         row = scene.world.rows[uuid_of("h1")]
         expected = ReportInventory(uuid_of("h1"), "h1", host.inventories, host.traits)
-        assert row.records == (expected.record(),)
+        assert row.records == expected.offers()
         assert row.status is HostStatus.UP
 
     simulated(story())

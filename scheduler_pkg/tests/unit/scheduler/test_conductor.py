@@ -1,146 +1,142 @@
-"""From a request to its outcome, on the simulated store: named hosts, races, stale views, faults."""
+"""From a request to its end, on a simulated cell: choices, races, failed builds, cancellations."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from pathlib import Path
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 import pytest
 
-from placer.claims.operations import ReportInventory
-from placer.claims.protocol import HostWriter
-from placer.errors import StoreUnavailable
-from placer.history import HistoryWriter
+from placer.errors import Overloaded
 from placer.model import ids
-from placer.model.records import HostRow, Inventory, Record
-from placer.model.request import Request, RequestSpec, Stage
-from placer.scheduler.conductor import Conductor
-from placer.settings import Cell, Cluster, Scheduler, Settings
-from placer.store.base import CellStore
+from placer.model.groups import Policy, Scope, ServerGroupSpec, new_group
+from placer.model.request import Placement, Request, Stage
+from placer.scheduler.groups import create_group
 
 from ...simulation.clock import run_simulated
-from ...simulation.store import SimStore
+from ...simulation.conducting import World, work_of
 
-CELL = Cell(name="c1", region="r1", datacenter="c1", contact_points=("127.0.0.1",), host_buckets=1)
-SETTINGS = Settings(
-    process="test",
-    cell="c1",
-    cluster=Cluster(deployment="test", cells=(CELL, msgspec.structs.replace(CELL, name="c2"))),
-    service_token_file=Path("unused"),
-)
+Scenario = Callable[[World], Coroutine[Any, Any, None]]
 
 
-class World:
-    """One cell, one scheduler, and what was notified."""
+def play(scenario: Scenario, *, agents: bool = False) -> None:
+    """Run ``scenario`` in a calm world with one scheduler in each cell."""
 
-    def __init__(self, *, unknown: float = 0.0) -> None:
-        rng = random.Random(1)
-        self.store = SimStore(rng, unknown=unknown)
-        self.told: list[str] = []
-        history = HistoryWriter(None, "test")
-        self.writer = HostWriter(self.store, Scheduler(), history, rng=rng)
-        self.conductor = Conductor(
-            SETTINGS, self, self._writer, history, self._notify, rng=random.Random(2)
-        )
+    async def everything() -> None:
+        world = World(1)
+        world.start("c1", 0)
+        world.start("c2", 0)
+        if not agents:
+            world.carry = lambda *_, **__: None  # type: ignore[method-assign]
+        loops = [asyncio.create_task(world.agents()), asyncio.create_task(world.sweeps())]
+        try:
+            await scenario(world)
+        finally:
+            for task in loops:
+                task.cancel()
+            for process in world.processes.values():
+                process.die()
+            await asyncio.sleep(0)
 
-    async def cell(self, name: str) -> CellStore:
-        if name == "c2":
-            raise StoreUnavailable("No node of cell c2 can be reached.")
-        return self.store
-
-    async def _writer(self, cell: str) -> HostWriter:
-        return self.writer
-
-    def _notify(self, cell: str, row: HostRow, record: Record) -> None:
-        self.told.append(record.id)
-
-    async def host(self, name: str, vcpu: int = 4, traits: tuple[str, ...] = ()) -> str:
-        host = ids.host_uuid("c1", name)
-        report = ReportInventory(host, name, {"VCPU": Inventory(total=vcpu)}, traits)
-        await self.writer.submit(host, report, deadline_s=5)
-        await asyncio.sleep(1)  # the view is written after the answer
-        return host
-
-    async def ask(self, vcpu: int = 1, **more: object) -> Request:
-        spec = RequestSpec(resources={"VCPU": vcpu}, **more)  # type: ignore[arg-type]
-        request = Request(
-            id=ids.new_request_id("c1"),
-            rev=1,
-            home_cell="c1",
-            spec=spec,
-            stage=Stage.ACCEPTED,
-            created_ms=1,
-            updated_ms=1,
-        )
-        return await self.conductor.schedule(request)
+    run_simulated(everything())
 
 
-def test_request_that_fits_is_placed_stored_and_notified() -> None:
-    """The outcome names host and claim, is in the log, and the agent is told."""
+def only(request: Request) -> Placement:
+    (placement,) = request.placements
+    return placement
 
-    async def scenario() -> None:
-        world = World()
-        await world.host("h1")
-        done = await world.ask(2)
+
+def test_request_that_fits_is_placed_and_says_where() -> None:
+    """The log names host and claim, the claim is on the row, the work row is gone."""
+
+    async def scenario(world: World) -> None:
+        host = await world.host("h1")
+        done = await world.ask(5)
         assert done.stage is Stage.PLACED
-        assert done.choice is not None
-        assert done.choice.host_name == "h1"
-        assert await world.store.get_request(done.id) == done
-        assert world.told == [done.choice.claim]
+        assert only(done).host_name == "h1"
+        assert world.stored(done) == done
+        assert world.stores["c1"].rows[host].find(only(done).claim)
+        await asyncio.sleep(0.1)
+        assert not world.stores["c1"].work
 
-    run_simulated(scenario())
+    play(scenario)
 
 
 def test_request_that_fits_nowhere_is_refused_with_counts() -> None:
     """The reason says how many hosts were seen and what removed them."""
 
-    async def scenario() -> None:
-        world = World()
-        await world.host("h1", vcpu=2)
-        await world.host("h2", vcpu=2)
-        done = await world.ask(3)
+    async def scenario(world: World) -> None:
+        await world.host("h1", 2)
+        await world.host("h2", 2)
+        done = await world.ask(20, resources={"VCPU": 3})
         assert done.stage is Stage.REFUSED
         assert done.reason is not None
-        assert (done.reason.code, done.reason.rejected) == (
-            "no_valid_host",
-            {"VCPU:no_capacity": 2},
-        )
+        assert done.reason.code == "no_valid_host"
+        assert done.reason.rejected == {"VCPU:no_capacity": 2}
 
-    run_simulated(scenario())
+    play(scenario)
+
+
+def test_request_waits_for_room_until_its_deadline() -> None:
+    """Room that is there within the deadline is taken; till then the log says what is missing."""
+
+    async def scenario(world: World) -> None:
+        await world.host("h1", 2)
+        asked = await world.ask(resources={"VCPU": 3}, deadline_s=20.0)
+        await asyncio.sleep(3)
+        waiting = world.stored(asked)
+        assert (waiting.stage, waiting.reason and waiting.reason.code) == (
+            Stage.ACCEPTED,
+            "no_valid_host",
+        )
+        await world.host("h2", 3)
+        await world.until(lambda: world.stored(asked).stage is Stage.PLACED, 12, "placed")
+        assert world.stored(asked).reason is None
+
+    play(scenario)
+
+
+def test_request_whose_deadline_passes_is_refused() -> None:
+    """Not much later than it asked for."""
+
+    async def scenario(world: World) -> None:
+        await world.host("h1", 2)
+        asked = await world.ask(resources={"VCPU": 3}, deadline_s=5.0)
+        await asyncio.sleep(6)
+        assert world.stored(asked).stage is Stage.REFUSED
+
+    play(scenario)
 
 
 def test_stale_view_costs_a_conflict_and_the_next_host_is_tried() -> None:
     """A view that promises too much is refused by the row; the claim lands elsewhere."""
 
-    async def scenario() -> None:
-        world = World()
-        full = await world.host("full", vcpu=4)
-        await world.ask(4, host="full")
+    async def scenario(world: World) -> None:
+        full = await world.host("full", 4)
+        await world.ask(5, resources={"VCPU": 4}, host="full")
         await asyncio.sleep(1)
-        await world.host("other", vcpu=4)
-        stale = world.store.views[full]
-        world.store.views[full] = msgspec.structs.replace(stale, free={"VCPU": 400})
-        outcomes = [await world.ask(1) for _ in range(4)]
-        assert [done.choice.host_name for done in outcomes if done.choice] == ["other"] * 4
+        await world.host("other", 16)
+        stale = world.stores["c1"].views[full]
+        world.stores["c1"].views[full] = msgspec.structs.replace(stale, free={"VCPU": 400})
+        outcomes = [await world.ask(5) for _ in range(12)]
+        assert {only(done).host_name for done in outcomes} == {"other"}
         assert sum(done.conflicts for done in outcomes) >= 1
 
-    run_simulated(scenario())
+    play(scenario)
 
 
 def test_last_unit_goes_to_exactly_one_of_many() -> None:
     """However many ask at once for a host's last unit, one is placed, the others hear why not."""
 
-    async def scenario() -> None:
-        world = World()
-        await world.host("h1", vcpu=1)
-        outcomes = await asyncio.gather(*(world.ask(1, host="h1") for _ in range(9)))
+    async def scenario(world: World) -> None:
+        await world.host("h1", 1)
+        outcomes = await asyncio.gather(*(world.ask(20, host="h1") for _ in range(9)))
         assert [done.stage for done in outcomes].count(Stage.PLACED) == 1
-        reasons = {done.reason.code for done in outcomes if done.reason}
-        assert reasons == {"no_valid_host"}
+        assert {done.reason.code for done in outcomes if done.reason} == {"no_valid_host"}
 
-    run_simulated(scenario())
+    play(scenario)
 
 
 @pytest.mark.parametrize(
@@ -150,45 +146,272 @@ def test_last_unit_goes_to_exactly_one_of_many() -> None:
         pytest.param(
             {"host": "h1", "required_traits": ("CUSTOM_X",)}, "no_valid_host", id="named, no trait"
         ),
+        pytest.param({"server_group": "c1.none"}, "server_group_unknown", id="unknown group"),
+        pytest.param({"avoid_regions": ("r-c1",)}, "no_valid_host", id="its only cell is avoided"),
     ],
 )
-def test_named_host_that_cannot_take_it(more: dict[str, object], code: str) -> None:
-    """A host that was named is the only one tried."""
+def test_what_cannot_be_placed_says_why(more: dict[str, object], code: str) -> None:
+    """The reason's code is stable."""
 
-    async def scenario() -> None:
-        world = World()
+    async def scenario(world: World) -> None:
         await world.host("h1")
-        await world.host("h2", traits=("CUSTOM_X",))
-        done = await world.ask(1, **more)
+        done = await world.ask(20, **more)
         assert done.reason is not None
         assert done.reason.code == code
 
-    run_simulated(scenario())
+    play(scenario)
 
 
 def test_cell_that_is_cut_off_is_named() -> None:
     """An unreachable cell is a refusal with its own code, written to the home cell's log."""
 
-    async def scenario() -> None:
-        world = World()
-        done = await world.ask(1, cell="c2")
+    async def scenario(world: World) -> None:
+        world.stores["c2"].cut = True
+        done = await world.ask(20, cell="c2")
         assert done.reason is not None
         assert done.reason.code == "cell_unreachable"
-        assert await world.store.get_request(done.id) == done
 
-    run_simulated(scenario())
+    play(scenario)
 
 
-def test_outcome_that_stays_unknown_is_said_to_be_unknown() -> None:
-    """When no answer comes by the deadline, the refusal does not claim that nothing happened."""
+def test_cells_are_tried_in_their_order() -> None:
+    """The second one takes what the first has no room for."""
 
-    async def scenario() -> None:
-        world = World()
+    async def scenario(world: World) -> None:
+        await world.host("small", 1, "c1")
+        await world.host("big", 4, "c2")
+        done = await world.ask(20, resources={"VCPU": 2}, cells=("c1", "c2"))
+        assert only(done).cell == "c2"
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "partial", "placed"),
+    [
+        pytest.param((4,), False, 3, id="one host has room for all"),
+        pytest.param((1, 1, 1), False, 3, id="three hosts, one write set"),
+        pytest.param((1, 1), False, 0, id="no room for all: none"),
+        pytest.param((1, 1), True, 2, id="partial: as many as there is room for"),
+        pytest.param((), True, 0, id="partial, no room at all"),
+    ],
+)
+def test_count_is_all_or_none_or_best_effort(
+    hosts: tuple[int, ...], partial: bool, placed: int
+) -> None:
+    """Three instances of one VCPU each."""
+
+    async def scenario(world: World) -> None:
+        for number, vcpu in enumerate(hosts):
+            await world.host(f"h{number}", vcpu)
+        done = await world.ask(20, count=3, partial=partial)
+        assert len(done.placements) == placed
+        assert done.stage is (Stage.PLACED if placed else Stage.REFUSED)
+        await asyncio.sleep(1)
+        rows = world.stores["c1"].rows.values()
+        assert sum(len(row.claims) for row in rows) == placed
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("policy", "scope", "count", "apart"),
+    [
+        pytest.param(Policy.ANTI_AFFINITY, Scope.HOST, 2, "host", id="hosts apart"),
+        pytest.param(Policy.ANTI_AFFINITY, Scope.CELL, 2, "cell", id="cells apart"),
+        pytest.param(Policy.AFFINITY, Scope.HOST, 3, "", id="one host"),
+    ],
+)
+def test_server_groups_hold_within_a_request_and_between(
+    policy: Policy, scope: Scope, count: int, apart: str
+) -> None:
+    """Instances of one request and of a second one obey the group's rule."""
+
+    async def scenario(world: World) -> None:
+        for cell in ("c1", "c2"):
+            for number in range(2):
+                await world.host(f"{cell}-h{number}", 4, cell)
+        group = new_group("c1", ServerGroupSpec("g", policy, scope), 1)
+        world.groups[group.id] = group
+        process = world.alive("c1")
+        assert process is not None
+        await create_group(await process.writer("c1"), group, 5.0)
+        more = {"server_group": group.id, "cells": ("c1", "c2")}
+        first = await world.ask(20, count=count, **more)
+        assert first.stage is Stage.PLACED, first.reason
+        await asyncio.sleep(2)
+        second = await world.ask(20, **more)
+        placements = [*first.placements, *second.placements]
+        if apart:
+            places = [getattr(p, apart) for p in placements]
+            assert len(set(places)) == len(places)
+        else:
+            assert len(placements) == count + 1
+            assert len({p.host for p in placements}) == 1
+
+    play(scenario)
+
+
+def test_a_failed_build_goes_to_an_alternate_of_the_same_cell() -> None:
+    """Claimed before it is built there; the host that failed is left out."""
+
+    async def scenario(world: World) -> None:
+        for name in ("h1", "h2", "h3"):
+            await world.host(name)
+        bad: dict[str, str] = {}
+        world.failing = lambda host: bad.setdefault("host", host) == host
+        asked = await world.ask(5, alternates=1)
+        (alternate,) = asked.alternates
+        await world.until(lambda: world.stored(asked).stage is Stage.BUILT, 10, "built")
+        built = world.stored(asked)
+        assert only(built).host == alternate.host
+        assert built.tried == (bad["host"],)
+        assert not world.unsettled()
+        assert [change.stage for change in built.changes] == [
+            Stage.ACCEPTED,
+            Stage.PLACED,
+            Stage.ACCEPTED,
+            Stage.PLACED,
+            Stage.BUILT,
+        ]
+        states = sorted(instance.state for instance in world.instances.values())
+        assert states == ["built", "failed"]
+
+    play(scenario, agents=True)
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "stage"),
+    [
+        pytest.param(0.0, Stage.FAILED, id="no alternates, the deadline is over: failed"),
+        pytest.param(60.0, Stage.BUILT, id="the deadline allows a new selection"),
+    ],
+)
+def test_after_the_last_alternate(deadline_s: float, stage: Stage) -> None:
+    """The build takes longer than one decision may."""
+
+    async def scenario(world: World) -> None:
         await world.host("h1")
-        world.store.unknown = 1.0
-        world.store.serial_read_loss = 1.0
-        done = await world.ask(1, host="h1")
-        assert done.reason is not None
-        assert done.reason.code == "claim_unknown"
+        await world.host("h2")
+        bad: dict[str, str] = {}
+        world.failing = lambda host: bad.setdefault("host", host) == host
+        world.build_s = lambda: 3.0
+        asked = await world.ask(deadline_s=deadline_s)
+        await asyncio.sleep(15)
+        assert world.stored(asked).stage is stage
+        assert not world.unsettled()
 
-    run_simulated(scenario())
+    play(scenario, agents=True)
+
+
+def test_all_or_none_fails_as_a_whole_when_one_cannot_be_replaced() -> None:
+    """The instances that were built are destroyed."""
+
+    async def scenario(world: World) -> None:
+        bad = await world.host("h1", 1)
+        await world.host("h2", 1)
+        world.failing = lambda host: host == bad
+        asked = await world.ask(count=2)
+        await asyncio.sleep(20)
+        done = world.stored(asked)
+        assert (done.stage, done.placements) == (Stage.FAILED, ())
+        assert not world.unsettled()
+
+    play(scenario, agents=True)
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.01, 0.05, 1.0, 10.0])
+def test_cancel_frees_everything_at_every_stage(after_s: float) -> None:
+    """Accepted, claimed, building or built: in the end nothing is held and nothing runs."""
+
+    async def scenario(world: World) -> None:
+        host = await world.host("h1")
+        world.build_s = lambda: 3.0
+        asked = await world.ask()
+        await asyncio.sleep(after_s)
+        await world.intake.cancel(asked.id)
+        await world.until(lambda: world.stored(asked).stage is Stage.CANCELLED, 20, "cancelled")
+        await asyncio.sleep(8)
+        assert world.stores["c1"].rows[host].claims == ()
+        assert not world.unsettled()
+        again = await world.intake.cancel(asked.id)
+        assert again.stage is Stage.CANCELLED
+
+    play(scenario, agents=True)
+
+
+def test_a_request_that_waits_can_be_cancelled() -> None:
+    """At once: nobody has to wait for its next try."""
+
+    async def scenario(world: World) -> None:
+        asked = await world.ask(resources={"VCPU": 3}, deadline_s=300.0)
+        await asyncio.sleep(30)
+        assert (await world.intake.cancel(asked.id)).stage is Stage.CANCELLED
+
+    play(scenario)
+
+
+def test_a_claim_that_no_agent_took_is_made_elsewhere() -> None:
+    """The lease ended because the host's agent is away."""
+
+    async def scenario(world: World) -> None:
+        away = await world.host("away")
+        world.agents_away = {away}
+        asked = await world.ask(5, deadline_s=60.0)
+        await world.host("h2")
+        await world.until(lambda: world.stored(asked).stage is Stage.BUILT, 30, "built")
+        assert only(world.stored(asked)).host_name == "h2"
+        assert not world.unsettled()
+
+    play(scenario, agents=True)
+
+
+def test_more_than_the_queue_holds_is_refused_at_once() -> None:
+    """With Overloaded, and nothing is done for it."""
+
+    async def scenario(world: World) -> None:
+        await world.host("h1")
+        process = world.alive("c1")
+        assert process is not None
+        limit = process.conductor._settings.scheduler.queue_max
+        template = await world.intake.accept((await world.ask()).spec)
+        requests = [msgspec.structs.replace(template, id=f"c1.{n}") for n in range(limit + 1)]
+        with pytest.raises(Overloaded):
+            for request in requests:
+                process.conductor.submit(request, work_of(request))
+
+    play(scenario)
+
+
+def test_an_instance_of_no_request_is_destroyed() -> None:
+    """A claim that its request does not name (any more) is given up once its agent says built."""
+
+    async def scenario(world: World) -> None:
+        host = await world.host("h1")
+        asked = await world.ask()
+        await world.until(lambda: world.stored(asked).stage is Stage.BUILT, 10, "built")
+        record = world.stores["c1"].rows[host].claims[0]
+        world.stores["c1"].requests[asked.id] = msgspec.structs.replace(
+            world.stored(asked), placements=(), stage=Stage.CANCELLED, rev=2**52
+        )
+        world.said.discard(record.id)
+        await world.until(lambda: not world.unsettled(), 20, "it is gone")
+        assert world.stores["c1"].rows[host].claims == ()
+
+    play(scenario, agents=True)
+
+
+def test_ids_of_keyed_requests_follow_from_project_and_key() -> None:
+    """The same call again is the same request; the same key for something else is refused."""
+
+    async def scenario(world: World) -> None:
+        await world.host("h1")
+        spec = (await world.ask(5)).spec
+        first = await world.intake.accept(spec, "k")
+        again = await world.intake.accept(spec, "k")
+        assert again.id == first.id
+        assert ids.cell_of(first.id) == "c1"
+        other = await world.intake.accept(msgspec.structs.replace(spec, project="other"), "k")
+        assert other.id != first.id
+
+    play(scenario)

@@ -147,7 +147,7 @@ class Intake:
         return request
 
     async def settle(
-        self, request: Request, wait_s: float, until: Collection[Stage], request_id: str = ""
+        self, request: Request, wait_s: float, until: Collection[Stage]
     ) -> Request:
         """Hand ``request`` over and give it ``wait_s`` to reach a stage of ``until``.
 
@@ -158,7 +158,7 @@ class Intake:
         deadline = clock() + wait_s
         if request.id in self._fresh:
             self._fresh.discard(request.id)
-            task = self._start(self._hand_over(request, request_id))
+            task = self._start(self._hand_over(request))
             if not wait_s:
                 return request
             done, _ = await asyncio.wait({task}, timeout=wait_s)
@@ -281,9 +281,9 @@ class Intake:
         first = next(self._region_turns) % len(cells)
         return msgspec.structs.replace(spec, cells=(*cells[first:], *cells[:first]))
 
-    async def _hand_over(self, request: Request, request_id: str) -> Request:
+    async def _hand_over(self, request: Request) -> Request:
         """Offer a new request to the schedulers; refuses it if none of them can take it."""
-        answer = await self._offer(request, self._settings.cell, request_id)
+        answer = await self._offer(request, self._settings.cell)
         if isinstance(answer, Request):
             return answer
         _not_taken.inc()
@@ -297,11 +297,10 @@ class Intake:
         answer = await self._offer(request, cell)
         return answer if isinstance(answer, Request) else request
 
-    async def _offer(
-        self, request: Request, cell: str, request_id: str = ""
-    ) -> Request | PlacerError:
+    async def _offer(self, request: Request, cell: str) -> Request | PlacerError:
         """What a scheduler of ``cell`` answers first; an error if none took it."""
         body = msgspec.json.encode(request)
+        request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
         full = False
         for url in self._schedulers(cell):
             try:
