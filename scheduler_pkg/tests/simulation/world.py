@@ -328,7 +328,7 @@ class World:
 
     # -- a run
 
-    async def run(self, *, manifests: int = 4, singles: int = 3) -> None:
+    async def run(self, *, manifests: int = 3, singles: int = 2) -> None:
         """Everything at once, then peace, then recovery until nothing is left to do."""
         failpoints.on_reach = self._reached
         uuid4, uuid.uuid4 = uuid.uuid4, lambda: uuid.UUID(int=self.rng.getrandbits(128), version=4)
@@ -345,9 +345,11 @@ class World:
         await self._recover()
 
     async def _client(self, act: Any, number: int) -> None:
-        await asyncio.sleep(self.rng.random() * 0.05)
-        process = self.alive()
-        await asyncio.wait([process.run(act(process, number))])
+        """Ask twice, of whoever is alive then."""
+        for turn in range(2):
+            await asyncio.sleep(self.rng.random() * 0.05)
+            process = self.alive()
+            await asyncio.wait([process.run(act(process, 2 * number + turn))])
 
     async def _disturb(self) -> None:
         """Sweepers all the time; deaths and a cut now and then."""
@@ -355,7 +357,7 @@ class World:
             process = self.alive()
             sweeper = process.run(self.sweep(process))
             cut = self.rng.choice(list(self.stores.values()))
-            cut.cut = self.crashes and self.rng.random() < 0.2
+            cut.cut = self.crashes and self.rng.random() < 0.15
             await asyncio.sleep(self.rng.random() * 0.05)
             cut.cut = False
             if self.crashes and self.rng.random() < 0.3:
