@@ -67,9 +67,7 @@ def settings(process: str = "p0", cell: str = "c1", **scheduler: object) -> Sett
         cluster=Cluster(
             deployment="simulated",
             cells=tuple(
-                Cell(
-                    name, f"r-{name}", name, (), host_buckets=1, schedulers=tuple(urls(name))
-                )
+                Cell(name, f"r-{name}", name, (), host_buckets=1, schedulers=tuple(urls(name)))
                 for name in CELLS
             ),
             claim_deadline_s=1.0,
@@ -118,13 +116,9 @@ class Process:
         history = HistoryWriter(None, name)
         self.background = Background(1000)
         self.requests = RequestLog(name, stores, 1.0, now_ms=now_ms)
-        self.sets = WriteSets(
-            stores, self.writer, own.scheduler, history, rng=rng, clock_us=now_us
-        )
+        self.sets = WriteSets(stores, self.writer, own.scheduler, history, rng=rng, clock_us=now_us)
         self.recovery = Recovery(stores, self.writer, own.cluster, history, clock_ms=now_ms)
-        self.releasing = Releasing(
-            self.requests, self.writer, self.background, world.notified, 1.0
-        )
+        self.releasing = Releasing(self.requests, self.writer, self.background, world.notified, 1.0)
         placing = Placing(
             own,
             stores,
@@ -362,7 +356,9 @@ class World:
         if record.state is ClaimState.CLAIMED:
             if not (confirmed or await process.lifecycle.confirmed(record)):
                 return
-            if not isinstance(await self._step(process, cell, host, claim, StepKind.ADOPT), HostRow):
+            if not isinstance(
+                await self._step(process, cell, host, claim, StepKind.ADOPT), HostRow
+            ):
                 return
         if record.state in (ClaimState.CLAIMED, ClaimState.BUILDING):
             await self._build(process, cell, host, claim)

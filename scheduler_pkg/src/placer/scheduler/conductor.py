@@ -94,6 +94,7 @@ class Conductor:
         self._jobs: dict[str, _Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._parked = 0
+        self._closing = False
 
     # -- for the rest of the scheduler
 
@@ -107,6 +108,8 @@ class Conductor:
         if job is not None:
             job.nudge()
             return job.first
+        if self._closing:
+            raise Overloaded("This process is stopping.", remedy="Ask another.")
         limit = self._settings.scheduler.queue_max
         if len(self._jobs) - self._parked >= limit:
             raise Overloaded(f"{limit} requests are being decided here.", remedy="Retry later.")
@@ -127,7 +130,10 @@ class Conductor:
         return {request for request in requests if request in self._jobs}
 
     async def close(self, grace_s: float) -> None:
-        """Finish decisions within ``grace_s``; the log has what is left."""
+        """Take no more, finish decisions within ``grace_s``; the log has what is left."""
+        self._closing = True
+        for job in self._jobs.values():
+            job.nudged.set()
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=grace_s)
             for task in late:
@@ -164,7 +170,7 @@ class Conductor:
 
     async def _park(self, job: _Job) -> bool:
         """Wait a while, then look at the request again; False if too many wait here already."""
-        if self._parked >= self._settings.scheduler.parked_max:
+        if self._closing or self._parked >= self._settings.scheduler.parked_max:
             return False
         pause_s = min(_PAUSE_MAX_S, _PAUSE_S * 2.0**job.pauses) * self._rng.uniform(0.5, 1.0)
         job.pauses += 1
@@ -179,6 +185,8 @@ class Conductor:
             pass
         finally:
             self._parked -= 1
+        if self._closing:
+            return False
         stored = await self._requests.read(job.request.id)
         if stored is None:
             raise NotFound(f"There is no request {job.request.id} any more.")

@@ -108,7 +108,7 @@ class WorkScan:
 
     def _places(self, now_ms: int) -> Iterable[tuple[int, int]]:
         """Partitions to read now: the newest, those with rows, and some of the past."""
-        newest = slot_of(now_ms)
+        newest = slot_of(now_ms - int(self._settings.scheduler.stale_s * 1000))
         oldest = slot_of(now_ms - (SLOT_S + _LATE_S) * 1000)
         slots = set(range(oldest, newest + 1))
         horizon = slot_of(now_ms - int(self._settings.scheduler.horizon_s * 1000))

@@ -121,7 +121,7 @@ class Scene:
         self.peers_asked += 1
         if self.peer_errors:
             raise self.peer_errors.pop(0)
-        return {host: self.others_agent for host in self.elsewhere & hosts}
+        return dict.fromkeys(self.elsewhere & hosts, self.others_agent)
 
     def status(self, name: str = "h1") -> HostStatus:
         return self.world.rows[uuid_of(name)].status

@@ -374,11 +374,14 @@ def test_more_than_the_queue_holds_is_refused_at_once() -> None:
         process = world.alive("c1")
         assert process is not None
         limit = process.conductor._settings.scheduler.queue_max
-        template = await world.intake.accept((await world.ask()).spec)
+        template = await world.intake.accept((await world.ask(5)).spec)
+        await asyncio.sleep(1)
         requests = [msgspec.structs.replace(template, id=f"c1.{n}") for n in range(limit + 1)]
+        *fitting, last = requests
+        for request in fitting:
+            process.conductor.submit(request, work_of(request))
         with pytest.raises(Overloaded):
-            for request in requests:
-                process.conductor.submit(request, work_of(request))
+            process.conductor.submit(last, work_of(last))
 
     play(scenario)
 
