@@ -33,7 +33,11 @@ FAST: dict[str, Fast] = {
     "yaml": fast.yaml_files,
 }
 # One after the other: each needs the machine for itself.
-SLOW: dict[str, Slow] = {"molecule": cluster.molecule, "demo": cluster.demo}
+SLOW: dict[str, Slow] = {
+    "containers": cluster.containers,
+    "molecule": cluster.molecule,
+    "demo": cluster.demo,
+}
 # The suites that -k and a seed mean something to.
 BY_NAME = ("unit", "tooling")
 
@@ -42,11 +46,12 @@ EPILOG = f"""\
   ./test fast              the inner loop: {", ".join(FAST)}
   ./test unit types        these suites only
   ./test -k NAME           the unit, property and tooling tests whose name matches
+  ./test containers        the agent's instances on this machine's Docker Engine
   ./test molecule default  a Molecule scenario, with the integration tests on its cluster; --keep leaves it up
   ./test demo              ./demo, its report against tests/demo/bars.yml, ./demo down (also of one you started)
   ./test fix               put right what a tool can: format, lint, generated READMEs
 
-molecule and demo need root and Docker, which is installed and started where it is missing.
+containers, molecule and demo need root and Docker, which is started where none runs; the last two also install it.
 """
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from suites.fast import pytest
+from suites.fast import CONTAINERS, pytest
 from suites.process import ROOT, run
 from suites.result import Result
 
@@ -66,6 +66,11 @@ def demo(_: Sequence[str]) -> Iterator[tuple[str, Result]]:
         ended = run(["./demo", "down"], seconds=300, live=True, env=environment)
     gone = Result(int(ended.status == 0), int(ended.status != 0), ended.output[-4000:])
     yield "teardown", gone + on_deployment(DEMO, "tests/down", seconds=120)
+
+
+def containers(_: Sequence[str]) -> Iterator[tuple[str, Result]]:
+    """The agent and its driver on the machine's own engine, which is started where none runs."""
+    yield "containers", pytest(CONTAINERS, seconds=900, live=True)
 
 
 def on_deployment(deployment: dict[str, str], path: str, *, seconds: float) -> Result:

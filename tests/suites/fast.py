@@ -17,6 +17,9 @@ from suites.result import Result
 # A loop over hypothesis examples that hangs shall not hang the whole run.
 SUITE_SECONDS = 300
 
+# Tests of the package that need a Docker Engine.
+CONTAINERS = "scheduler_pkg/tests/containers"
+
 
 def layout(_: Sequence[str]) -> Result:
     """Every Python file is formatted (ruff format)."""
@@ -111,7 +114,7 @@ def inventories(_: Sequence[str]) -> Result:
 
 def unit(options: Sequence[str]) -> Result:
     """Unit and property tests of the package."""
-    return pytest("scheduler_pkg/tests", options=options)
+    return pytest("scheduler_pkg/tests", options=[*options, f"--ignore={CONTAINERS}"])
 
 
 def tooling(options: Sequence[str]) -> Result:

@@ -21,12 +21,14 @@ from placer.model.messages import ClaimOrder
 from placer.model.records import SLICE_PREFIX, class_of, key_of
 from placer.settings import Docker
 
-DEPLOYMENT: Final = "placer.deployment"
-CELL: Final = "placer.cell"
-HOST: Final = "placer.host"
-CLAIM: Final = "placer.claim"
-INSTANCE: Final = "placer.instance"
-ORDER: Final = "placer.order"
+DEPLOYMENT: Final = "io.placer.deployment"
+CELL: Final = "io.placer.cell"
+HOST: Final = "io.placer.host"
+CLAIM: Final = "io.placer.claim"
+INSTANCE: Final = "io.placer.instance"
+ORDER: Final = "io.placer.order"
+#: Tells instances from the deployment's own services, which have its label too.
+ROLE: Final = "io.placer.role"
 
 _CPUS: Final = ("VCPU", "PCPU")
 _MEMORY: Final = "MEMORY_MB"
@@ -54,7 +56,7 @@ class Owner(Struct, frozen=True):
 
     def filters(self) -> list[str]:
         """The engine's label filters for all of them."""
-        return [f"{DEPLOYMENT}={self.deployment}", f"{CELL}={self.cell}"]
+        return [f"{DEPLOYMENT}={self.deployment}", f"{CELL}={self.cell}", f"{ROLE}=instance"]
 
 
 class Plan(Struct, frozen=True):
@@ -128,6 +130,7 @@ def guest(summary: Mapping[str, Any]) -> Guest | None:
 def _labels(order: ClaimOrder, owner: Owner) -> dict[str, str]:
     return {
         DEPLOYMENT: owner.deployment,
+        ROLE: "instance",
         CELL: owner.cell,
         HOST: order.host,
         CLAIM: order.claim,
