@@ -17,6 +17,7 @@ import httpx
 import msgspec
 import uvicorn
 from msgspec import Struct
+from structlog.testing import capture_logs
 
 from placer.api.service import application
 from placer.model.destinations import Destinations
@@ -99,7 +100,8 @@ def serving(folder: Path, **api: object) -> Iterator[Live]:
     app: Any = application(make_settings(folder, **api), opened, transport=transport)
     config = uvicorn.Config(app, lifespan="on", log_config=None, access_log=False, ws="none")
     server = uvicorn.Server(config)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    # The process's log would mix with what a command prints.
+    with capture_logs(), socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -211,8 +211,8 @@ def test_a_header_chooses_the_version(
 
 def test_an_unknown_trait_has_its_own_code(api: Api) -> None:
     """It is named, and where it was; a trait of one's own is not unknown."""
-    body = {"resources": {"VCPU": 1}, "groups": {"a": {"resources": {"DISK_GB": 1}}}}
-    body["groups"]["a"]["any_traits"] = [["CUSTOM_FAST", "SPEEDY"]]
+    group = {"resources": {"DISK_GB": 1}, "any_traits": [["CUSTOM_FAST", "SPEEDY"]]}
+    body = {"resources": {"VCPU": 1}, "groups": {"a": group}}
     error = error_of(api.client.post("/v1/requests", json=body))
     assert error["code"] == "placer.unknown_trait"
     assert error["field"] == "groups.a.any_traits"
