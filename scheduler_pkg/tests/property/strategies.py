@@ -10,12 +10,18 @@ from hypothesis import strategies as st
 
 from placer.claims.operations import (
     AddClaim,
+    AddClaims,
     AgentStep,
     ExpireClaims,
+    NoteBuild,
     Operation,
+    Release,
     ReportInventory,
+    Resize,
     SetStatus,
 )
+from placer.claims.tags import Prepare, Settle
+from placer.model.fitting import Demand, Group, demand_of
 from placer.model.messages import StepKind
 from placer.model.records import HostRow, HostStatus, Inventory, inventory_record
 from placer.model.resource_classes import BAREMETAL, GPU_MILLI
@@ -89,15 +95,31 @@ def rows(draw: st.DrawFn) -> HostRow:
 @st.composite
 def claims(draw: st.DrawFn) -> AddClaim:
     name = draw(CLAIM_IDS)
+    required = draw(st.one_of(st.just(()), st.just(()), TRAITS))
     return AddClaim(
         claim=name,
         consumer=f"of-{name}",
         request=f"for-{name}",
         project="p",
-        demand=draw(DEMANDS),
+        demand=Demand({"": Group(draw(DEMANDS), required)}),
         lease_until_ms=draw(NOWS),
-        required_traits=draw(st.one_of(st.just(()), st.just(()), TRAITS)),
     )
+
+
+WRITE_SETS = st.sampled_from(["t1", "t2"])
+
+
+@st.composite
+def prepares(draw: st.DrawFn) -> Prepare:
+    """A write set that drops up to two claims and adds up to two, but does something."""
+    added = draw(st.lists(claims(), max_size=2, unique_by=lambda claim: claim.claim))
+    dropped = draw(st.lists(CLAIM_IDS, max_size=2, min_size=0 if added else 1, unique=True))
+    return Prepare(draw(WRITE_SETS), tuple(added), tuple(dropped))
+
+
+SETTLES = st.builds(Settle, writeset=WRITE_SETS, committed=st.booleans())
+RESIZES = st.builds(Resize, claim=CLAIM_IDS, demand=DEMANDS.map(demand_of))
+GROUPS = st.lists(claims(), min_size=1, max_size=3, unique_by=lambda claim: claim.claim)
 
 
 #: Steps in the order of a claim's life come more often than others would.
@@ -106,7 +128,11 @@ STEPS = st.builds(
     claim=CLAIM_IDS,
     kind=st.sampled_from([StepKind.ADOPT, StepKind.ADOPT, *StepKind]),
 )
-STATUSES = st.builds(SetStatus, status=st.sampled_from([HostStatus.UP, HostStatus.UP, *HostStatus]))
+STATUSES = st.builds(
+    SetStatus,
+    status=st.sampled_from([HostStatus.UP, HostStatus.UP, *HostStatus]),
+    reason=st.sampled_from(["", "disks"]),
+)
 
 
 @st.composite
@@ -118,7 +144,16 @@ def same_host_reports(draw: st.DrawFn) -> ReportInventory:
 
 #: Operations of schedulers and agents on a host that keeps what it has.
 OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
-    claims(), claims(), claims(), claims(), STEPS, STEPS, STEPS, STATUSES, st.just(ExpireClaims())
+    *(claims() for _ in range(4)),
+    *(STEPS for _ in range(3)),
+    *(prepares() for _ in range(2)),
+    *(SETTLES for _ in range(2)),
+    st.builds(Release, claim=CLAIM_IDS),
+    RESIZES,
+    GROUPS.map(lambda several: AddClaims(tuple(several))),
+    st.builds(NoteBuild, ok=st.booleans(), at_ms=NOWS),
+    STATUSES,
+    st.just(ExpireClaims()),
 )
 
 #: The same, on a host whose report may change (a report also brings a host back up).

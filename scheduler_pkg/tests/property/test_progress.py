@@ -43,20 +43,11 @@ def lived_in(row: HostRow, operations: list[Operation], now_ms: int) -> HostRow:
 def test_what_fits_is_placed(
     row: HostRow, operations: list[Operation], claim: AddClaim, now_ms: int
 ) -> None:
-    """A claim is refused only for a reason: it is placed exactly if the host is up, has its traits
-    and the one answer to "does it fit" says yes."""
+    """A claim is refused only for a reason: it is placed exactly if the host is up and the one
+    answer to "does it fit" says yes."""
     row = lived_in(row, operations, now_ms)
-    fits = not fitting.rejects(
-        claim.demand,
-        records.inventories(row.records),
-        records.available(row.records),
-        records.units_taken(row.records),
-    )
-    willing = (
-        fits
-        and row.status is HostStatus.UP
-        and records.traits(row.records).issuperset(claim.required_traits)
-    )
+    fits = not isinstance(fitting.arrange(claim.demand, fitting.tree_of(row.records)), str)
+    willing = fits and row.status is HostStatus.UP
     placed = not isinstance(claim.apply(row, now_ms), Refusal)
     assert placed == (willing or claim.done(row))
 
@@ -68,14 +59,9 @@ def test_a_fresh_view_never_misleads(
     """A view of the row as it is says of every demand what the row itself says."""
     row = lived_in(row, operations, now_ms)
     view = summarize(row, cell="c", region="r")
-    from_view = fitting.rejects(claim.demand, view.offered, view.free, view.taken)
-    from_row = fitting.rejects(
-        claim.demand,
-        records.inventories(row.records),
-        records.available(row.records),
-        records.units_taken(row.records),
+    assert fitting.arrange(claim.demand, view.tree) == fitting.arrange(
+        claim.demand, fitting.tree_of(row.records)
     )
-    assert from_view == from_row
 
 
 @given(rows(), stories(OPERATIONS_AND_REPORTS), OPERATIONS_AND_REPORTS, NOWS)
@@ -144,11 +130,12 @@ def test_agent_can_always_finish(
 def test_report_brings_a_host_back_up(
     row: HostRow, operations: list[Operation], report: ReportInventory, now_ms: int
 ) -> None:
-    """Whatever its status was, a host that reports is up and offers what it says."""
+    """A host that reports is up and offers what it says; one that was disabled stays disabled."""
     row = lived_in(row, operations, now_ms)
     after = report.apply(row, now_ms)
     assert isinstance(after, HostRow)
-    assert after.status is HostStatus.UP
+    disabled = row.status is HostStatus.DISABLED
+    assert after.status is (HostStatus.DISABLED if disabled else HostStatus.UP)
     assert records.inventories(after.records) == report.inventories
 
 

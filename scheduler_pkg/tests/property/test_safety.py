@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from placer.checker.core import FinalRow, check
 from placer.checker.verdict import Kind, Passed
-from placer.claims.operations import AddClaim, Operation, Refusal
+from placer.claims.operations import AddClaim, AddClaims, Operation, Refusal, Resize
+from placer.claims.tags import Prepare, Settle
 from placer.history import Acknowledged, Event, Write, WriteOutcome
 from placer.model import records, resource_classes
 from placer.model.records import ClaimState, HostRow
 from placer.model.resource_classes.devices import Devices
 
-from .strategies import HOST, NOWS, OPERATIONS, OPERATIONS_AND_REPORTS, rows, stories
+from ..simulation.judge import used
+from .strategies import (
+    HOST,
+    NOWS,
+    OPERATIONS,
+    OPERATIONS_AND_REPORTS,
+    prepares,
+    rows,
+    stories,
+)
 
 #: (the row before, the operation, the row after or the refusal)
 Step = tuple[HostRow, Operation, HostRow | Refusal]
@@ -73,12 +84,11 @@ def test_a_claims_devices_add_up_to_its_amount(
 def test_free_is_capacity_less_claims(
     row: HostRow, operations: list[Operation], now_ms: int
 ) -> None:
-    """The plain sum over all records is what is offered minus what is promised."""
+    """What is free is what is offered less what is promised, reckoned in another way."""
     for state in after(row, operations, now_ms):
-        free = records.available(state.records)
+        free, promised = records.available(state.records), used(state)
         for name, inventory in records.inventories(state.records).items():
-            promised = sum(-claim.amounts.get(name, 0) for claim in state.claims)
-            assert free[name] == inventory.capacity - promised
+            assert free[name] == inventory.capacity - promised.get((name, ""), 0)
 
 
 @given(rows(), stories(OPERATIONS_AND_REPORTS), NOWS)
@@ -97,19 +107,47 @@ def test_a_report_keeps_every_claim(row: HostRow, operations: list[Operation], n
 def test_a_claims_life_goes_forward(row: HostRow, operations: list[Operation], now_ms: int) -> None:
     """States only advance, and an adopted claim leaves the row only when it is being deleted."""
     order = list(ClaimState)
-    for before, _, result in lived(row, operations, now_ms):
+    for before, operation, result in lived(row, operations, now_ms):
         if isinstance(result, Refusal):
             continue
         for claim in before.claims:
             assert claim.state is not None
             now = result.find(claim.id)
             if now is None:
-                assert claim.state in {ClaimState.CLAIMED, ClaimState.DELETING}
+                ended = claim.state in {ClaimState.CLAIMED, ClaimState.DELETING}
+                assert ended or isinstance(operation, Settle)
             else:
                 assert now.state is not None
                 assert order.index(now.state) >= order.index(claim.state)
-                assert now.amounts == claim.amounts
-                assert now.units == claim.units
+                if not isinstance(operation, Resize):
+                    assert now.amounts == claim.amounts
+                    assert now.units == claim.units
+
+
+@given(rows(), stories(OPERATIONS_AND_REPORTS), NOWS)
+def test_a_tagged_claim_is_frozen(row: HostRow, operations: list[Operation], now_ms: int) -> None:
+    """Only settling its own write set changes a claim with a tag, or takes it away."""
+    for before, operation, result in lived(row, operations, now_ms):
+        if isinstance(result, Refusal):
+            continue
+        for claim in before.claims:
+            own = isinstance(operation, Settle) and operation.writeset == claim.writeset
+            if claim.tag and not own:
+                assert result.find(claim.id) == claim
+
+
+@given(rows(), stories(OPERATIONS), prepares(), NOWS, st.booleans())
+def test_either_outcome_of_a_write_set_fits(
+    row: HostRow, operations: list[Operation], prepare: Prepare, now_ms: int, committed: bool
+) -> None:
+    """Once it is prepared, no decision can promise more than there is."""
+    *_, row = [row, *after(row, operations, now_ms)]
+    prepared = prepare.apply(row, now_ms)
+    if isinstance(prepared, Refusal):
+        return
+    settled = Settle(prepare.writeset, committed).apply(prepared, now_ms)
+    assert isinstance(settled, HostRow)
+    assert all(left >= 0 for left in records.available(settled.records).values())
 
 
 @given(rows(), stories(OPERATIONS_AND_REPORTS), NOWS)
@@ -126,12 +164,12 @@ def test_nothing_but_records_and_status_changes(
 
 def history(row: HostRow, operations: list[Operation], now_ms: int) -> tuple[list[Event], HostRow]:
     """What a writer would have recorded of this story, and the final row."""
-    events: list[Event] = [_write(None, row)]
+    events: list[Event] = [_write(None, row, None)]
     for before, operation, result in lived(row, operations, now_ms):
         if isinstance(result, Refusal) or result == before:
             continue
         written = _at(result, row.rev + 1)
-        events.append(_write(row, written))
+        events.append(_write(row, written, operation))
         if isinstance(operation, AddClaim):
             events.append(
                 Acknowledged(
@@ -148,10 +186,10 @@ def history(row: HostRow, operations: list[Operation], now_ms: int) -> tuple[lis
 
 
 def _at(row: HostRow, rev: int) -> HostRow:
-    return HostRow(row.host, row.name, rev, row.status, row.records)
+    return msgspec.structs.replace(row, rev=rev)
 
 
-def _write(old: HostRow | None, new: HostRow) -> Write:
+def _write(old: HostRow | None, new: HostRow, operation: Operation | None) -> Write:
     before = {record.id: record for record in old.records} if old else {}
     return Write(
         process="p",
@@ -165,20 +203,41 @@ def _write(old: HostRow | None, new: HostRow) -> Write:
         put=tuple(record for record in new.records if before.get(record.id) != record),
         drop=tuple(key for key in before if new.find(key) is None),
         status=new.status,
+        committed=(operation.writeset,)
+        if isinstance(operation, Settle) and operation.committed
+        else (),
     )
 
 
 def with_new_ids(operations: list[Operation]) -> list[Operation]:
-    """The same story, each claim under an id that was never used before (as the callers do)."""
+    """The same story, each claim and each write set under an id that was never used before (as the
+    callers do), and each write set decided once."""
     used: set[str] = set()
+    decided: dict[str, bool] = {}
     kept: list[Operation] = []
     for operation in operations:
-        if isinstance(operation, AddClaim):
-            if operation.claim in used:
-                continue
-            used.add(operation.claim)
-        kept.append(operation)
+        if isinstance(operation, Settle):
+            committed = decided.setdefault(operation.writeset, operation.committed)
+            kept.append(Settle(operation.writeset, committed))
+            continue
+        new = _new_ids(operation)
+        if isinstance(operation, Prepare) and operation.writeset in decided:
+            continue
+        if used.isdisjoint(new):
+            used.update(new)
+            kept.append(operation)
     return kept
+
+
+def _new_ids(operation: Operation) -> list[str]:
+    """The ids that an operation brings into the world."""
+    if isinstance(operation, AddClaim):
+        return [operation.claim]
+    if isinstance(operation, AddClaims):
+        return [claim.claim for claim in operation.claims]
+    if isinstance(operation, Prepare):
+        return [operation.writeset, *(add.claim for add in operation.adds)]
+    return []
 
 
 @given(rows(), stories(OPERATIONS_AND_REPORTS), NOWS)

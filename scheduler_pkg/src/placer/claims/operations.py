@@ -193,13 +193,13 @@ class AgentStep(Change, frozen=True):
         return record is None if target is None else record is not None and record.state is target
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
-        record = row.find(self.claim)
-        if record is not None and record.tag:
-            return Refusal(TAGGED)
         if self.done(row):
             return row
+        record = row.find(self.claim)
         if record is None:
             return Refusal("claim_gone")
+        if record.tag:
+            return Refusal(TAGGED)
         sources, target = _STEPS[self.kind]
         if record.state not in sources:
             return Refusal(f"claim_{record.state}")
@@ -243,13 +243,13 @@ class Resize(Change, frozen=True):
         return record is not None and _totals(record) == self.demand.totals
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        if self.done(row):
+            return row
         record = row.find(self.claim)
         if record is None:
             return Refusal("claim_gone")
         if record.tag:
             return Refusal(TAGGED)
-        if self.done(row):
-            return row
         if record.state not in (ClaimState.CLAIMED, ClaimState.BUILT):
             return Refusal(f"claim_{record.state}")
         found = fitting.arrange(self.demand, fitting.tree_of(without(row, self.claim).records))

@@ -144,6 +144,8 @@ class Prepare(Change, frozen=True):
             entry = add.entry(row, now_ms, self.writeset)
             if isinstance(entry, Refusal):
                 return entry
+            if row.find(entry.id) is not None:
+                return Refusal("claim_exists")
             tagged = msgspec.structs.replace(entry, tag=f"+{self.writeset}")
             row = with_records(row, (*row.records, tagged))
         return row
