@@ -28,6 +28,7 @@ class Workload(Struct, frozen=True):
     labels: list[str]
     metric: str
     threshold: float
+    last_measured: float
     arguments: dict[str, Any]
 
 
