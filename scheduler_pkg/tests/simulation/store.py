@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from placer.errors import StoreUnavailable, StoreUnknown
 from placer.model import ids
 from placer.model.commit_record import CommitRecord, Decision
-from placer.model.host_view import HostView
+from placer.model.host_view import HostView, bucket_of
 from placer.model.records import HostRow
 from placer.model.request import Request
 from placer.model.work import Work, shard_of
@@ -197,7 +197,8 @@ class SimStore:
 
     async def read_views(self, bucket: int) -> list[HostView]:
         await self._travel()
-        return list(self.views.values())
+        # One bucket holds all hosts here; pools have the two of their own.
+        return [v for v in self.views.values() if bucket_of(v, 1) == min(bucket, 0)]
 
     async def write_view(self, view: HostView) -> None:
         await self._travel()

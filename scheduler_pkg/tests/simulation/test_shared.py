@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from placer import failpoints
 from placer.claims.operations import ReportInventory
-from placer.errors import PlacerError
-from placer.model import ids, networks, records
+from placer.model import ids, records
 from placer.model.groups import Policy, Scope, ServerGroup
 from placer.model.networks import NetworkSpec, PoolSpec
 from placer.model.records import Inventory, RowKind
@@ -135,7 +135,84 @@ def test_no_address_is_lost_with_a_process(seed: int, point: str) -> None:
     simulate(world, scenario())
 
 
+@pytest.mark.parametrize(
+    ("spec", "instances"),
+    [
+        pytest.param({"count": 12}, 12, id="more on one host than a slice has"),
+        pytest.param({"count": 3, "partial": True}, 3, id="as many as there is room for"),
+        pytest.param({"server_group": "c1.affinity", "count": 2}, 2, id="in a group with a row"),
+        pytest.param({"host": "big"}, 1, id="on a named host"),
+    ],
+)
+def test_addresses_for_every_kind_of_request(spec: dict[str, Any], instances: int) -> None:
+    """Whichever way the claims are made, each instance has its address."""
+    world = SharedWorld(9)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("big", vcpu=16)
+        await world.group("affinity", "host")
+        await world.operator().put_network("blue", NetworkSpec("10.0.0.0/28"))
+        done = await world.all_asked(1, network="blue", **spec)
+        assert len(placed(done)) == 1, [(one.stage, one.reason) for one in done]
+        assert len(set(world.addresses(done))) == instances
+
+    simulate(world, scenario())
+
+
+def test_network_that_no_cell_has_is_named() -> None:
+    """Nothing is claimed for an address that cannot be had; the reason says how to make a network."""
+    world = SharedWorld(5)
+
+    async def scenario() -> None:
+        world.start_all()
+        host = await world.host("a")
+        for more in ({}, {"count": 2}):
+            (refused,) = await world.all_asked(1, network="nowhere", **more)
+            assert refused.stage is Stage.REFUSED
+            assert refused.reason is not None
+            assert "nowhere" in refused.reason.message
+            assert refused.reason.remedy
+        assert not world.stores["c1"].rows[host].claims
+
+    simulate(world, scenario())
+
+
 # -- pools
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({}, id="found by a search"),
+        pytest.param({"host": "near"}, id="on a named host"),
+        pytest.param({"network": "blue"}, id="with an address"),
+        pytest.param({"network": "blue", "host": "near"}, id="with an address on a named host"),
+        pytest.param({"count": 2}, id="for two instances"),
+        pytest.param({"server_group": "c1.affinity", "count": 2}, id="in a group with a row"),
+    ],
+)
+def test_pool_serves_every_kind_of_request(spec: dict[str, Any]) -> None:
+    """Whichever way the claims are made, the disk comes from the pool of the host's aggregate."""
+    world = SharedWorld(4)
+
+    async def scenario() -> None:
+        world.start_all()
+        near = await world.near("near", "rack1")
+        await world.group("affinity", "host")
+        await world.operator().put_network("blue", NetworkSpec("10.0.0.0/28"))
+        pool = PoolSpec(("rack1",), {"DISK_GB": Inventory(total=100)})
+        made = await world.operator().put_pool("fast", pool)
+        await asyncio.sleep(1)
+        done = await world.all_asked(1, resources={"VCPU": 1, "DISK_GB": 40}, **spec)
+        assert len(placed(done)) == 1, [(one.stage, one.reason) for one in done]
+        assert {p.host for p in done[0].placements} == {near}
+        count = len(done[0].placements)
+        row = world.stores["c1"].rows[made.id]
+        assert records.available(row.records)["DISK_GB"] == 100 - 40 * count
+        assert len(world.addresses(done)) == ("network" in spec)
+
+    simulate(world, scenario())
 
 
 def test_disk_of_the_aggregate_is_taken_and_given_back() -> None:
@@ -230,23 +307,5 @@ def test_unknown_group_is_refused_by_name() -> None:
         assert refused.reason is not None
         assert "c1.nothing" in refused.reason.message
         assert refused.reason.remedy
-
-    simulate(world, scenario())
-
-
-def test_network_that_no_cell_has_is_refused() -> None:
-    """Nothing is claimed for an address that cannot be had."""
-    world = SharedWorld(5)
-
-    async def scenario() -> None:
-        world.start_all()
-        host = await world.host("a")
-        try:
-            (refused,) = await world.all_asked(1, network="nowhere")
-        except PlacerError:
-            return
-        assert refused.stage is Stage.REFUSED
-        assert not world.stores["c1"].rows[host].claims
-        assert networks.slice_of(world.stores["c1"].rows[host], "nowhere") is None
 
     simulate(world, scenario())

@@ -181,21 +181,29 @@ class _Search:
         return False
 
     def _keys(self, group: Group) -> Iterator[str]:
-        """Providers whose traits suit ``group`` and that offer all its classes."""
+        """Providers whose traits suit ``group`` and that offer all its classes.
+
+        Why others do not is told only if there is none: else something else is what is missing.
+        """
+        unsuited: list[tuple[str, bool]] = []
+        suited = False
         for key, traits in self._tree.providers.items():
             missing = [c for c in group.resources if records.slot(key, c) not in self._tree.offered]
             if missing:
                 nowhere = [c for c in missing if not self._offered_somewhere(c)]
                 word = f"{nowhere[0]}:not_offered" if nowhere else "no_provider_has_all"
-                self._because(word, weak=True)
+                unsuited.append((word, True))
                 continue
             held = set(traits)
             for name in group.resources:
                 held.update(self._tree.offered[records.slot(key, name)].traits)
             if reason := trait_reason(group, held):
-                self._because(reason)
+                unsuited.append((reason, False))
             else:
+                suited = True
                 yield key
+        for reason, weak in () if suited else unsuited:
+            self._because(reason, weak=weak)
 
     def _offered_somewhere(self, name: str) -> bool:
         return any(records.slot(key, name) in self._tree.offered for key in self._tree.providers)

@@ -30,7 +30,7 @@ class Addresses:
         self._slices: dict[str, Slices] = {}
 
     def lacks(self, spec: RequestSpec, refusal: Refusal) -> bool:
-        """Whether a host refused because its slice has no address to give."""
+        """Whether a host may have refused because its slice has no address to give."""
         if not spec.network:
             return False
         return refusal.reason.startswith(f"{ADDRESS}:") or refusal.reason in (
@@ -38,9 +38,12 @@ class Addresses:
             "no_provider",
         )
 
-    async def fill(self, cell: str, host: str, network: str) -> HostRow | Refusal:
-        """Have the host's slice filled: its row, or why not. Raises StoreError, Conflict."""
-        return await (await self._of(cell)).refill(host, network)
+    async def fill(self, cell: str, host: str, network: str, wanted: int = 1) -> HostRow | Refusal:
+        """Have the host's slice filled for ``wanted`` claims: its row, or why not.
+
+        Raises StoreError, Conflict.
+        """
+        return await (await self._of(cell)).refill(host, network, wanted)
 
     def top_up(self, cell: str, row: HostRow, network: str) -> None:
         """Refill in the background once less than half of the slice is free."""

@@ -45,31 +45,33 @@ class Slices:
         self._donors_max = settings.network_donors_max
         self._deadline_s = deadline_s
         # One refill a host and network at a time in this process: the rest wait for the same.
-        self._running: dict[tuple[str, str], asyncio.Task[HostRow | Refusal]] = {}
+        self._running: dict[tuple[str, str, int], asyncio.Task[HostRow | Refusal]] = {}
 
-    async def refill(self, host: str, network: str) -> HostRow | Refusal:
-        """The host's row once its slice of ``network`` has free addresses, or why it has none.
+    async def refill(self, host: str, network: str, wanted: int = 1) -> HostRow | Refusal:
+        """The host's row with ``wanted`` free addresses in its slice of ``network``, if it can be.
 
-        Repairs first what an interrupted refill left, and gives back what is too much. Raises
-        Conflict or StoreError when it could not be done now: nothing is lost, call again.
+        Repairs first what an interrupted refill left, and gives back what is too much. Where fewer
+        can be had the row has these; where none, the answer says why. Raises Conflict or StoreError
+        when it could not be done now: nothing is lost, call again.
         """
-        key = (host, network)
+        key = (host, network, wanted)
         task = self._running.get(key)
         if task is None:
-            task = asyncio.get_running_loop().create_task(self._refill(host, network))
+            task = asyncio.get_running_loop().create_task(self._refill(host, network, wanted))
             self._running[key] = task
             task.add_done_callback(lambda done: self._ended(key, done))
         # A caller that gives up must not take the others' refill with it.
         return await asyncio.shield(task)
 
-    def _ended(self, key: tuple[str, str], task: asyncio.Task[HostRow | Refusal]) -> None:
+    def _ended(self, key: tuple[str, str, int], task: asyncio.Task[HostRow | Refusal]) -> None:
         self._running.pop(key, None)
         if not task.cancelled():
             task.exception()  # heard, even if nobody waits any more
 
-    async def _refill(self, host: str, network: str) -> HostRow | Refusal:
+    async def _refill(self, host: str, network: str, wanted: int) -> HostRow | Refusal:
         """Take, then follow. Rounds end early: only a pool that others moved asks for another."""
         pool_row = networks.network_id(self._store.cell, network)
+        target = max(self._size, wanted)
         asked_others = False
         for _ in range(_ROUNDS_MAX):
             pool = await self._store.read_row(pool_row)
@@ -80,18 +82,20 @@ class Slices:
                 return Refusal("host_unknown")
             if not _in_step(pool, row, network):
                 row = await self._settle(host, network, pool)
-            free = _free(row, network)
-            if len(free) > _SURPLUS * self._size:
-                return await self._give_back(host, network, keep=self._size)
-            if 2 * len(free) > self._size or (free and asked_others):
+            free = len(_free(row, network))
+            if free > _SURPLUS * target:
+                return await self._give_back(host, network, keep=target)
+            if free >= wanted and (2 * free > self._size or asked_others):
                 return row
-            taken = await self._take(host, pool, self._size - len(free))
+            taken = await self._take(host, pool, target - free)
             if isinstance(taken, HostRow):
                 failpoints.reach("network.taken")
-                return await self._settle(host, network, taken)
-            if taken.reason == slices.NO_ADDRESS and not free and not asked_others:
+                row = await self._settle(host, network, taken)
+                if len(_free(row, network)) >= wanted:
+                    return row
+            elif taken.reason == slices.NO_ADDRESS and free < wanted and not asked_others:
                 asked_others = True
-                await self._ask_others(host, network, pool)
+                await self._ask_others(host, network, pool, wanted - free)
             elif taken.reason != slices.SLICE_MOVED:
                 return row if free else taken
         raise Conflict(f"The addresses of network {network} are contended.", remedy="Ask again.")
@@ -145,7 +149,7 @@ class Slices:
         failpoints.reach("network.returning")
         return await self._settle(host, network, changed)
 
-    async def _ask_others(self, host: str, network: str, pool: HostRow) -> None:
+    async def _ask_others(self, host: str, network: str, pool: HostRow, needed: int) -> None:
         """The pool is empty: have hosts that hold many addresses return those they do not use.
 
         What a refill that died left to a donor is brought to its slice first, so none stays lost.
@@ -162,14 +166,14 @@ class Slices:
             try:
                 if not _in_step(pool, row, network):
                     row = await self._settle(donor, network, pool)
-                if not _free(row, network):
-                    continue
-                await self._give_back(donor, network, keep=0)
+                needed -= len(_free(row, network))
+                if _free(row, network):
+                    await self._give_back(donor, network, keep=0)
             except PlacerError as error:
                 # Its return is marked or not; whoever refills this donor ends it.
                 log.info("slice_not_returned", host=donor, network=network, why=str(error))
-                continue
-            return
+            if needed <= 0:
+                return
 
     async def _read(self, key: str) -> HostRow:
         row = await self._store.read_row(key)

@@ -32,17 +32,17 @@ from placer.errors import (
 from placer.model import ids
 from placer.model.destinations import Destination, Destinations
 from placer.model.groups import Place, ServerGroup
-from placer.model.host_view import HostView
+from placer.model.host_view import HostView, summarize
 from placer.model.records import HostRow
 from placer.model.request import Alternate, Reason, Request, RequestSpec, Strategy
 from placer.scheduler import explain, groups, pools
 from placer.scheduler.addresses import Addresses
 from placer.scheduler.claimer import Claimer, Effort, Made, Want
 from placer.scheduler.groups import GroupFacts
+from placer.scheduler.network import NETWORK_UNKNOWN
 from placer.scheduler.plan import plan
 from placer.scheduler.pools import Completed
 from placer.scheduler.searching import Found, Searching
-from placer.scheduler.wanted import Wanted
 from placer.settings import Settings
 from placer.store.base import CellStores
 
@@ -54,6 +54,8 @@ CLAIM_CONTENDED: Final = "claim_contended"
 OVERLOADED: Final = "overloaded"
 INVALID_INPUT: Final = "invalid_input"
 BUILD_FAILED: Final = "build_failed"
+#: End of the reason of a host that has nothing of a class.
+NOT_OFFERED: Final = ":not_offered"
 SERVER_GROUP_UNKNOWN: Final = "server_group_unknown"
 
 #: Outcomes that may be different a moment later: worth waiting for until the request's deadline.
@@ -250,6 +252,8 @@ class Placing:
                 return Placed(tuple(outcome), tuple(t.alternate for t in others))
             if outcome is not None:
                 refusals[outcome.reason] += 1
+                if outcome.reason == NETWORK_UNKNOWN:
+                    return _no_network(cell, spec.network)
                 if spec.host:
                     return _named(cell, spec.host, outcome)
                 tried.add(best.host)
@@ -258,18 +262,49 @@ class Placing:
     async def _try(
         self, request: Request, target: _Target, facts: GroupFacts | None, effort: Effort
     ) -> list[Made] | Refusal | None:
-        """Claim one instance on ``target``; an empty slice of addresses is filled once."""
+        """Claim one instance on ``target``.
+
+        Refused for it, an empty slice of addresses is filled, and what no search completed from
+        pools is completed; each once, so that there are at most three claims.
+        """
         cell, host, network = target.cell, target.host, request.spec.network
         seed = await self._claimer.fresh_row(cell, host, target.rev)
         want = Want(cell, host, 1, seed, target.completed)
-        outcome = await self._claimer.claim(request, want, effort, facts)
-        if isinstance(outcome, Refusal) and self._addresses.lacks(request.spec, outcome):
-            filled = await self._addresses.fill(cell, host, network)
-            if isinstance(filled, Refusal):
-                return filled
-            want = Want(cell, host, 1, filled, target.completed)
+        filled = False
+        while True:
             outcome = await self._claimer.claim(request, want, effort, facts)
-        return outcome
+            if not isinstance(outcome, Refusal):
+                return outcome
+            if not filled and self._addresses.lacks(request.spec, outcome):
+                row = await self._addresses.fill(cell, host, network)
+                if isinstance(row, Refusal):
+                    return row
+                filled, want = True, msgspec.structs.replace(want, seed=row)
+            elif want.completed is None and outcome.reason.endswith(NOT_OFFERED):
+                completed = await self._from_pools(cell, host, request.spec)
+                if completed is None:
+                    return outcome
+                want = msgspec.structs.replace(want, completed=completed)
+            else:
+                return outcome
+
+    async def _from_pools(self, cell: str, host: str, spec: RequestSpec) -> Completed | None:
+        """What comes from pools on a host that no search completed: a named one, an alternate."""
+        store = await self._stores.cell(cell)
+        shared = await pools.sharing(store)
+        row = await store.read_row(host) if shared else None
+        if row is None:
+            return None
+        view = summarize(row, cell=cell, region=store.region)
+        return _completed(spec, view, shared)
+
+    async def _fill(self, wants: Sequence[Want], network: str) -> Reason | None:
+        """Addresses for all of ``wants``. Where too few are left the claims themselves are refused."""
+        for want in wants if network else ():
+            filled = await self._addresses.fill(want.cell, want.host, network, want.count)
+            if isinstance(filled, Refusal) and filled.reason == NETWORK_UNKNOWN:
+                return _no_network(want.cell, network)
+        return None
 
     async def _targets(
         self,
@@ -291,7 +326,9 @@ class Placing:
                 return [_Target(a.cell, a.host, a.host_name) for a in left]
         found = await self._search(cell, spec, facts, effort, wanted + spec.alternates, tried)
         targets = [
-            _Target(cell, view.host, view.name, view.rev, _completed(found.wanted, view))
+            _Target(
+                cell, view.host, view.name, view.rev, _completed(spec, view, found.wanted.pools)
+            )
             for view in found.selection.ranked
         ]
         return targets or found
@@ -340,8 +377,8 @@ class Placing:
             if isinstance(wants, Found):
                 reason = Nowhere(wants, dict(refusals))
                 break
-            for want in wants if spec.network else ():
-                await self._addresses.fill(want.cell, want.host, spec.network)
+            if reason := await self._fill(wants, spec.network):
+                break
             if spec.partial:
                 made, refused = await self._each(request, wants, facts, effort)
             else:
@@ -386,7 +423,7 @@ class Placing:
                 view.host,
                 n,
                 await self._claimer.fresh_row(cell, view.host, view.rev),
-                _completed(found.wanted, view),
+                _completed(spec, view, found.wanted.pools),
             )
             for view, n in chosen
         ]
@@ -445,6 +482,8 @@ class Placing:
                 wants = await self._apart(request, cells, at_once, facts, effort, tried)
                 if isinstance(wants, Reason):
                     return Placed(tuple(done)) if done else wants
+                if reason := await self._fill(wants, request.spec.network):
+                    return Placed(tuple(done)) if done else reason
                 made, refused = await self._claimer.claim_all(request, wants, effort, facts)
                 if facts.group.id in refused:
                     # It may hold members that are gone, or that nobody decided.
@@ -508,12 +547,29 @@ def _merged(wants: Iterable[Want]) -> list[Want]:
     return list(sums.values())
 
 
-def _completed(wanted: Wanted, view: HostView) -> Completed | None:
-    """What of the demand comes from pools when it is placed on ``view``; None: nothing does."""
-    if not wanted.pools:
+def _completed(spec: RequestSpec, view: HostView, shared: Sequence[HostView]) -> Completed | None:
+    """What of the demand comes from pools when it is placed on ``view``; None: nothing does.
+
+    An address comes from the host's slice, which may have to be filled first: it is left out of the
+    question and put back into the host's part.
+    """
+    if not shared:
         return None
-    completed = pools.complete(wanted.spec.demand, view, wanted.pools)
-    return None if isinstance(completed, str) else completed
+    demand = msgspec.structs.replace(spec, network="").demand
+    completed = pools.complete(demand, view, shared)
+    if isinstance(completed, str) or not completed.pools:
+        return None
+    own = completed.host
+    whole = msgspec.structs.replace(own, groups={**spec.demand.groups, **own.groups})
+    return msgspec.structs.replace(completed, host=whole)
+
+
+def _no_network(cell: str, network: str) -> Reason:
+    return Reason(
+        NETWORK_UNKNOWN,
+        f"Cell {cell} has no network {network!r}.",
+        remedy="GET /v1/networks lists them; an operator's PUT /v1/networks/{name} makes one.",
+    )
 
 
 def _trouble(error: Exception) -> Reason:
