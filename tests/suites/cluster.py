@@ -44,7 +44,7 @@ def molecule(arguments: Sequence[str]) -> Iterator[tuple[str, Result]]:
                 up = up or action == "converge"
             yield "molecule", result
             if up:
-                yield "integration", on_deployment(MOLECULE, "tests/integration", seconds=600)
+                yield "integration", on_deployment(MOLECULE, "tests/integration", seconds=2400)
         finally:
             if not keep:
                 run(["molecule", "destroy", "-s", scenario], seconds=180, live=True)
