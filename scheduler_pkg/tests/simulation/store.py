@@ -15,10 +15,12 @@ from collections.abc import AsyncIterator, Callable
 from placer.errors import StoreUnavailable, StoreUnknown
 from placer.model import ids
 from placer.model.commit_record import CommitRecord, Decision
+from placer.model.hint import BucketHint
 from placer.model.host_view import HostView, bucket_of
 from placer.model.records import HostRow
 from placer.model.request import Request
 from placer.model.work import Work, shard_of
+from placer.store.base import CellStore
 
 WORK_SHARDS = 2
 _TRIP_S = 0.003
@@ -53,6 +55,8 @@ class SimStore:
         self.views: dict[str, HostView] = {}
         self.requests: dict[str, Request] = {}
         self.work: dict[tuple[str, int], Work] = {}
+        self.by_project: dict[str, set[tuple[int, str]]] = {}
+        self.hints: dict[int, tuple[int, BucketHint]] = {}
         #: Every LWT on a row that applied: (host, the revision it found, the row it made).
         self.applied: list[tuple[str, int, HostRow]] = []
         #: Every LWT on a record that applied: (write set, its state then; None: deleted).
@@ -240,6 +244,33 @@ class SimStore:
         found = (w for w in self.work.values() if w.slot == slot)
         return [w for w in found if shard_of(w.id, WORK_SHARDS) == shard]
 
+    # -- the list of requests by project
+
+    async def note_request(self, request: Request) -> None:
+        await self._read(serial=False)
+        self.by_project.setdefault(request.spec.project, set()).add(
+            (request.created_ms, request.id)
+        )
+
+    async def page_requests(
+        self, project: str, *, limit: int, before: tuple[int, str] | None = None
+    ) -> list[tuple[int, str]]:
+        await self._read(serial=False)
+        known = sorted(self.by_project.get(project, ()), reverse=True)
+        return [key for key in known if before is None or key < before][:limit]
+
+    # -- hints
+
+    async def read_hints(self) -> list[BucketHint]:
+        await self._read(serial=False)
+        return [hint for _, hint in self.hints.values()]
+
+    async def write_hint(self, hint: BucketHint, at_us: int) -> None:
+        await self._read(serial=False)
+        known = self.hints.get(hint.bucket)
+        if known is None or known[0] < at_us:
+            self.hints[hint.bucket] = at_us, hint
+
 
 class SimStores:
     """``CellStores`` of several simulated cells, for one or many processes."""
@@ -249,7 +280,7 @@ class SimStores:
         for store in stores:
             store.order = stores[0].order
 
-    async def cell(self, name: str) -> SimStore:
+    async def cell(self, name: str) -> CellStore:
         store = self.by_cell[name]
         if store.cut:
             raise StoreUnavailable("cut off")

@@ -51,7 +51,7 @@ def _counting(patch: Patch, counts: Callable[[Record], bool]) -> None:
     def tree_of(row: Sequence[Record]) -> fitting.Tree:
         return original(tuple(record for record in row if counts(record)))
 
-    patch.setattr(operations.fitting, "tree_of", tree_of)
+    patch.setattr(fitting, "tree_of", tree_of)
 
 
 def count_only_settled(patch: Patch) -> None:

@@ -61,7 +61,7 @@ def host(*claims: Record, status: HostStatus = HostStatus.UP, **more: Any) -> Ho
 
 
 BUILDING, BUILT, DELETING = ClaimState.BUILDING, ClaimState.BUILT, ClaimState.DELETING
-OPEN = {"tag": "+T"}
+OPEN: dict[str, Any] = {"tag": "+T"}
 
 REFUSED: list[tuple[str, Operation, HostRow, str]] = [
     ("one CPU too many", add(vcpu=5), host(), "VCPU:no_capacity"),
