@@ -97,8 +97,10 @@ async def disturb(world: World) -> None:
             process.die()
         else:
             process.silent = not process.silent
-        hosts = sorted(host for store in world.stores.values() for host in store.rows)
-        world.agents_away = set(rng.sample(hosts, rng.choice((0, 0, 1))))
+        if rng.random() < 0.1:
+            # Often for longer than a lease.
+            hosts = sorted(host for store in world.stores.values() for host in store.rows)
+            world.agents_away = set(rng.sample(hosts, rng.choice((0, 1, 2))))
 
 
 async def calm(world: World) -> None:
