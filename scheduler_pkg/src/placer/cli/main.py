@@ -56,9 +56,10 @@ class _LazyGroup(TyperGroup):
         module = importlib.import_module(f"placer.cli.{_COMMANDS[cmd_name][0]}")
         command: Any
         if hasattr(module, "app"):
+            module.app.rich_markup_mode = None  # help in plain text: rich is slow to import
             command = typer.main.get_group(module.app)
         else:
-            single = typer.Typer(add_completion=False)
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
             single.command()(module.command)
             command = typer.main.get_command(single)
         command.name = cmd_name
