@@ -78,15 +78,17 @@ class Fleet:
     def fill(self, share: float) -> None:
         """Claims on random hosts until ``share`` of all cores is promised."""
         wishes = fleets.requests(400)
-        total = sum(view.totals().get("VCPU", (0, 0))[1] for view in self._all())
+        total = self.capacity("VCPU")
         used, names = 0, list(self.rows)
         while used < share * total:
             spec = next(wishes)
             if self.claim(self._rng.choice(names), spec):
                 used += spec.resources.get("VCPU", 0)
 
-    def _all(self) -> list[HostView]:
-        return [view for bucket in self._views for view in bucket.values()]
+    def capacity(self, name: str) -> int:
+        """Capacity of a class over all hosts."""
+        views = (view for bucket in self._views for view in bucket.values())
+        return sum(view.totals().get(name, (0, 0))[1] for view in views)
 
     def _write(self, row: HostRow) -> None:
         self._store(msgspec.structs.replace(row, rev=row.rev + 1))

@@ -11,12 +11,14 @@ from msgspec import Struct
 
 from .conflicts import conflict_fraction
 from .decisions import cost_ratio
+from .packing import stranded_ratio
 
 FILE: Final = Path(__file__).parent / "workloads.yml"
 
 _MEASURES: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "cost_ratio": cost_ratio,
     "conflicts_per_success": conflict_fraction,
+    "stranded_ratio": stranded_ratio,
 }
 
 
