@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
-from typing import Final, Protocol
+from collections.abc import Collection, Iterable
+from typing import Final
 
 import structlog
 from msgspec import Struct
@@ -60,6 +60,7 @@ from placer.scheduler.agent_connection import (
     part,
     receive_from,
 )
+from placer.scheduler.agent_events import Events, ServedElsewhere, Writer
 
 log = structlog.get_logger(__name__)
 
@@ -73,42 +74,6 @@ _HELLO_TIMEOUT_S: Final = 10.0
 _CUT_OFF_S: Final = 600.0
 #: Times that the peers are asked about lost hosts before no answer counts as "not here".
 _ASK_PEERS_MAX: Final = 3
-
-
-class Writer(Protocol):
-    """What is used of the claims' HostWriter."""
-
-    async def submit(
-        self, host: str, operation: Operation, *, deadline_s: float
-    ) -> HostRow | Refusal: ...
-
-
-class Events(Protocol):
-    """Who is told of claims' rows and records (``lifecycle.py``).
-
-    Each is awaited before the agent hears of it, at least once, perhaps again after a crash. What
-    raises PlacerError is asked for again by the agent.
-    """
-
-    async def confirmed(self, record: Record) -> bool:
-        """Whether the claim's request names it: whoever asked was or will be told of it."""
-
-    async def built(self, row: HostRow, record: Record) -> None:
-        """BUILT is on the row."""
-
-    async def failed(self, row: HostRow, record: Record, why: str) -> None:
-        """The build failed; the claim is ``deleting``."""
-
-    async def lapsed(self, row: HostRow, record: Record) -> None:
-        """The lease ended; the claim is about to leave the row."""
-
-    async def gone(self, row: HostRow, record: Record) -> None:
-        """The instance is destroyed; the claim is about to leave the row."""
-
-
-#: The agents by which other processes of the cell serve some of these hosts (uuids), told which
-#: agent asks. Raises PlacerError when a peer is silent.
-ServedElsewhere = Callable[[set[str], str], Awaitable[dict[str, str]]]
 
 
 class _Suspects(Struct):

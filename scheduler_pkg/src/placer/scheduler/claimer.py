@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -261,3 +261,13 @@ def _made(cell: str, row: HostRow, adds: Sequence[AddClaim]) -> list[Made]:
         # A committed write set's tag is taken off soon; the claim stands already.
         found.append(Made(cell, row, msgspec.structs.replace(record, tag="")))
     return found
+
+
+def merged(wants: Iterable[Want]) -> list[Want]:
+    """One entry a host."""
+    sums: dict[tuple[str, str], Want] = {}
+    for want in wants:
+        held = sums.get((want.cell, want.host))
+        count = want.count + (held.count if held else 0)
+        sums[want.cell, want.host] = msgspec.structs.replace(want, count=count)
+    return list(sums.values())

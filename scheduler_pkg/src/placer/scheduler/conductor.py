@@ -31,7 +31,8 @@ from placer.model.records import HostRow, Record
 from placer.model.request import Reason, Request, Stage, Timings
 from placer.model.work import Work
 from placer.scheduler.claimer import Effort
-from placer.scheduler.placing import PASSING, Placed, Placing
+from placer.scheduler.placing import Placed, Placing
+from placer.scheduler.refusals import PASSING
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.turns import Turns
 from placer.scheduler.worklog import RequestLog

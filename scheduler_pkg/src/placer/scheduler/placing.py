@@ -14,7 +14,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -27,41 +27,27 @@ from placer.errors import (
     NotFound,
     Overloaded,
     StoreError,
-    StoreUnknown,
 )
 from placer.model import ids
-from placer.model.destinations import Destination, Destinations
+from placer.model.destinations import Destinations
 from placer.model.groups import Place, ServerGroup
 from placer.model.host_view import HostView, summarize
 from placer.model.records import HostRow
 from placer.model.request import Alternate, Reason, Request, RequestSpec, Strategy
-from placer.scheduler import explain, groups, pools
+from placer.scheduler import destinations, groups, pools, refusals
 from placer.scheduler.addresses import Addresses
-from placer.scheduler.claimer import Claimer, Effort, Made, Want
+from placer.scheduler.claimer import Claimer, Effort, Made, Want, merged
 from placer.scheduler.groups import GroupFacts
 from placer.scheduler.network import NETWORK_UNKNOWN
 from placer.scheduler.plan import plan
 from placer.scheduler.pools import Completed
+from placer.scheduler.refusals import Nowhere
 from placer.scheduler.searching import Found, Searching
 from placer.settings import Settings
 from placer.store.base import CellStores
 
-NO_VALID_HOST: Final = explain.NO_VALID_HOST
-HOST_UNKNOWN: Final = "host_unknown"
-CELL_UNREACHABLE: Final = "cell_unreachable"
-CLAIM_UNKNOWN: Final = "claim_unknown"
-CLAIM_CONTENDED: Final = "claim_contended"
-OVERLOADED: Final = "overloaded"
-INVALID_INPUT: Final = "invalid_input"
-BUILD_FAILED: Final = "build_failed"
 #: End of the reason of a host that has nothing of a class.
 NOT_OFFERED: Final = ":not_offered"
-SERVER_GROUP_UNKNOWN: Final = "server_group_unknown"
-
-#: Outcomes that may be different a moment later: worth waiting for until the request's deadline.
-PASSING: Final = frozenset(
-    {NO_VALID_HOST, CELL_UNREACHABLE, CLAIM_UNKNOWN, CLAIM_CONTENDED, OVERLOADED}
-)
 
 
 class Placed(Struct, frozen=True):
@@ -69,13 +55,6 @@ class Placed(Struct, frozen=True):
 
     made: tuple[Made, ...]
     alternates: tuple[Alternate, ...] = ()
-
-
-class Nowhere(Struct, frozen=True):
-    """A cell in which no host was left to try. ``refused``: hosts whose own rows said no."""
-
-    found: Found
-    refused: dict[str, int]
 
 
 #: The definition of a server group; raises NotFound, StoreError.
@@ -132,11 +111,11 @@ class Placing:
         try:
             facts = await self._facts(request.spec)
         except NotFound as error:
-            return Reason(SERVER_GROUP_UNKNOWN, error.message, remedy=error.remedy)
+            return Reason(refusals.SERVER_GROUP_UNKNOWN, error.message, remedy=error.remedy)
         except StoreError as error:
-            return Reason(CELL_UNREACHABLE, error.message, remedy=error.remedy)
+            return Reason(refusals.CELL_UNREACHABLE, error.message, remedy=error.remedy)
         if not searching and not request.alternates:
-            return _no_alternates(request)
+            return refusals.no_alternates(request)
         cells = self._cells(request.spec)
         missing = request.spec.count - len(request.placements)
         if facts is not None and facts.group.has_row:
@@ -154,48 +133,15 @@ class Placing:
             if len(placed) == missing:
                 break
         if not placed:
-            return _joined(misses)
+            return refusals.joined(misses)
         for one in placed:
             self._addresses.top_up(one.cell, one.row, request.spec.network)
         return Placed(tuple(placed), alternates)
 
     async def destinations(self, spec: RequestSpec) -> Destinations:
-        """Where ``spec`` would go, without claiming anything; a reason where that is nowhere.
-
-        With a server group that keeps its rule in a row, or in several cells, each cell is looked at
-        for itself: what is returned is a good guess. Raises NotFound for an unknown server group.
-        """
+        """Where ``spec`` would go, without claiming anything. Raises NotFound, StoreError."""
         facts = await self._facts(spec)
-        misses: list[Reason | Nowhere] = []
-        for cell in self._cells(spec):
-            try:
-                hosts = spec.count + spec.alternates
-                found = await self._searching.search(cell, spec, facts, hosts=hosts)
-            except (StoreError, InvalidInput) as error:
-                misses.append(_trouble(error))
-                continue
-            ranked = [v for v in found.selection.ranked if spec.host in ("", v.name)]
-            chosen = plan(
-                spec.count,
-                ranked,
-                found.wanted,
-                pack=spec.strategy is Strategy.PACK,
-                per_host=facts.group.max_per_host if facts else 0,
-            )
-            if sum(n for _, n in chosen) < (1 if spec.partial else spec.count):
-                misses.append(Nowhere(found, {}))
-                continue
-            taken = {view.host for view, _ in chosen}
-            rest = [view for view in ranked if view.host not in taken]
-            return Destinations(
-                destinations=tuple(
-                    Destination(cell, view.host, view.name) for view, n in chosen for _ in range(n)
-                ),
-                alternates=tuple(
-                    Alternate(cell, view.host, view.name) for view in rest[: spec.alternates]
-                ),
-            )
-        return Destinations(reason=_joined(misses))
+        return await destinations.look(self._searching, spec, self._cells(spec), facts)
 
     async def _facts(self, spec: RequestSpec) -> GroupFacts | None:
         if not spec.server_group:
@@ -230,7 +176,7 @@ class Placing:
                 return await self._one(request, cell, facts, effort)
             return await self._several(request, cell, count, facts, effort)
         except (StoreError, Overloaded, Conflict, InvalidInput) as error:
-            return _trouble(error)
+            return refusals.trouble(error)
 
     # -- one instance on a row of its own
 
@@ -239,25 +185,25 @@ class Placing:
     ) -> Placed | Reason | Nowhere:
         spec = request.spec
         tried = set(request.tried)
-        refusals: Counter[str] = Counter()
+        said_no: Counter[str] = Counter()
         for _ in range(self._settings.scheduler.attempts_max):
             if effort.left_s <= 0:
                 break
             targets = await self._targets(request, cell, facts, effort, 1, tried)
             if isinstance(targets, Found):
-                return Nowhere(targets, dict(refusals))
+                return Nowhere(targets, dict(said_no))
             best, *others = targets
             outcome = await self._try(request, best, facts, effort)
             if isinstance(outcome, list):
                 return Placed(tuple(outcome), tuple(t.alternate for t in others))
             if outcome is not None:
-                refusals[outcome.reason] += 1
+                said_no[outcome.reason] += 1
                 if outcome.reason == NETWORK_UNKNOWN:
-                    return _no_network(cell, spec.network)
+                    return refusals.no_network(cell, spec.network)
                 if spec.host:
-                    return _named(cell, spec.host, outcome)
+                    return refusals.named(cell, spec.host, outcome)
                 tried.add(best.host)
-        return _contended(cell, effort, refusals, len(tried))
+        return refusals.contended(cell, effort, said_no, len(tried))
 
     async def _try(
         self, request: Request, target: _Target, facts: GroupFacts | None, effort: Effort
@@ -303,7 +249,7 @@ class Placing:
         for want in wants if network else ():
             filled = await self._addresses.fill(want.cell, want.host, network, want.count)
             if isinstance(filled, Refusal) and filled.reason == NETWORK_UNKNOWN:
-                return _no_network(want.cell, network)
+                return refusals.no_network(want.cell, network)
         return None
 
     async def _targets(
@@ -367,7 +313,7 @@ class Placing:
         """
         spec = request.spec
         tried = set(request.tried)
-        refusals: Counter[str] = Counter()
+        said_no: Counter[str] = Counter()
         done: list[Made] = []
         reason: Reason | Nowhere | None = None
         for _ in range(self._settings.scheduler.attempts_max):
@@ -375,7 +321,7 @@ class Placing:
                 break
             wants = await self._spread(request, cell, count - len(done), facts, effort, tried)
             if isinstance(wants, Found):
-                reason = Nowhere(wants, dict(refusals))
+                reason = Nowhere(wants, dict(said_no))
                 break
             if reason := await self._fill(wants, spec.network):
                 break
@@ -385,14 +331,14 @@ class Placing:
                 made, refused = await self._claimer.claim_all(request, wants, effort, facts)
             done += made
             for host, why in refused.items():
-                refusals[why] += 1
+                said_no[why] += 1
                 tried.add(host)
             if spec.host and refused:
-                reason = _named(cell, spec.host, Refusal(min(refused.values())))
+                reason = refusals.named(cell, spec.host, Refusal(min(refused.values())))
                 break
         if done:
             return Placed(tuple(done))
-        return reason or _contended(cell, effort, refusals, len(tried))
+        return reason or refusals.contended(cell, effort, said_no, len(tried))
 
     async def _spread(
         self,
@@ -472,7 +418,7 @@ class Placing:
         With ``partial`` each instance is a write set of its own.
         """
         tried = set(request.tried)
-        refusals: Counter[str] = Counter()
+        said_no: Counter[str] = Counter()
         done: list[Made] = []
         for _ in range(self._settings.scheduler.attempts_max):
             if effort.left_s <= 0 or len(done) == count:
@@ -491,17 +437,17 @@ class Placing:
                 if refused:
                     facts = await self._facts(request.spec) or facts
             except (StoreError, Overloaded, NotFound, Conflict, InvalidInput) as error:
-                return Placed(tuple(done)) if done else _trouble(error)
+                return Placed(tuple(done)) if done else refusals.trouble(error)
             for claim in made:
                 done.append(claim)
                 facts = facts.joined(self._place_of(claim.cell, claim.row.host))
             for host, why in refused.items():
-                refusals[why] += 1
+                said_no[why] += 1
                 if host != facts.group.id:
                     tried.add(host)
         if done:
             return Placed(tuple(done))
-        return _contended(", ".join(cells), effort, refusals, len(tried))
+        return refusals.contended(", ".join(cells), effort, said_no, len(tried))
 
     async def _apart(
         self,
@@ -530,21 +476,11 @@ class Placing:
                 facts = facts.joined(self._place_of(cell, best.host))
                 break
             else:
-                return _joined(misses) if misses else _no_cell(facts, cells)
-        return _merged(wants)
+                return refusals.joined(misses) if misses else refusals.no_cell(facts, cells)
+        return merged(wants)
 
     def _place_of(self, cell: str, host: str) -> Place:
         return Place(self._settings.cluster.cell(cell).region, cell, host)
-
-
-def _merged(wants: Iterable[Want]) -> list[Want]:
-    """One entry a host."""
-    sums: dict[tuple[str, str], Want] = {}
-    for want in wants:
-        held = sums.get((want.cell, want.host))
-        count = want.count + (held.count if held else 0)
-        sums[want.cell, want.host] = msgspec.structs.replace(want, count=count)
-    return list(sums.values())
 
 
 def _completed(spec: RequestSpec, view: HostView, shared: Sequence[HostView]) -> Completed | None:
@@ -562,91 +498,3 @@ def _completed(spec: RequestSpec, view: HostView, shared: Sequence[HostView]) ->
     own = completed.host
     whole = msgspec.structs.replace(own, groups={**spec.demand.groups, **own.groups})
     return msgspec.structs.replace(completed, host=whole)
-
-
-def _no_network(cell: str, network: str) -> Reason:
-    return Reason(
-        NETWORK_UNKNOWN,
-        f"Cell {cell} has no network {network!r}.",
-        remedy="GET /v1/networks lists them; an operator's PUT /v1/networks/{name} makes one.",
-    )
-
-
-def _trouble(error: Exception) -> Reason:
-    """What went wrong in a cell, as a reason."""
-    text = str(error)
-    if isinstance(error, StoreUnknown):
-        return Reason(CLAIM_UNKNOWN, f"{text} A claim that was made ends with its lease.")
-    if isinstance(error, Overloaded):
-        return Reason(OVERLOADED, text)
-    if isinstance(error, InvalidInput):
-        return Reason(INVALID_INPUT, error.message, remedy=error.remedy)
-    if isinstance(error, Conflict):
-        return Reason(CLAIM_CONTENDED, text)
-    return Reason(CELL_UNREACHABLE, text)
-
-
-def _no_alternates(request: Request) -> Reason:
-    return Reason(
-        BUILD_FAILED,
-        f"The build failed on {len(request.tried)} hosts; no alternate is left and the request's "
-        "deadline has passed.",
-        remedy="Ask for alternates, or with a longer deadline_s; and see why builds fail.",
-    )
-
-
-def _named(cell: str, host: str, refusal: Refusal) -> Reason:
-    if refusal.reason == "host_unknown":
-        return Reason(
-            HOST_UNKNOWN,
-            f"Cell {cell} has no host called {host!r}.",
-            remedy="GET /v1/hosts lists them.",
-        )
-    return Reason(
-        NO_VALID_HOST,
-        f"Host {host} of cell {cell} cannot take it: {refusal.reason}.",
-        rejected={refusal.reason: 1},
-        hosts_seen=1,
-    )
-
-
-def _contended(cell: str, effort: Effort, refusals: Counter[str], hosts: int) -> Reason:
-    return Reason(
-        CLAIM_CONTENDED,
-        f"No claim succeeded in {effort.attempts} attempts in {cell}.",
-        rejected=dict(refusals),
-        hosts_seen=hosts,
-        remedy="Ask again.",
-    )
-
-
-def _no_cell(facts: GroupFacts, cells: list[str]) -> Reason:
-    group = facts.group
-    return Reason(
-        NO_VALID_HOST,
-        f"No cell of {', '.join(cells)} suits the {group.policy} of group {group.name}.",
-        remedy="Allow more cells, or use another group.",
-    )
-
-
-def _joined(misses: list[Reason | Nowhere]) -> Reason:
-    """One reason for all cells that were tried: what any of them lacks, and what went wrong."""
-    nowhere = [miss for miss in misses if isinstance(miss, Nowhere)]
-    reasons = [miss for miss in misses if isinstance(miss, Reason)]
-    if nowhere:
-        refused: Counter[str] = Counter()
-        for miss in nowhere:
-            refused.update(miss.refused)
-        selections = [miss.found.selection for miss in nowhere]
-        reasons.append(explain.refusal(nowhere[0].found.wanted, selections, dict(refused)))
-    if not reasons:
-        return Reason(
-            NO_VALID_HOST,
-            "Every cell that the request allows is to be avoided.",
-            remedy="Allow another cell.",
-        )
-    # What may pass speaks for all: it is worth asking again.
-    chief = min(reasons, key=lambda reason: reason.code not in PASSING)
-    return msgspec.structs.replace(
-        chief, message=" ".join(dict.fromkeys(reason.message for reason in reasons))
-    )

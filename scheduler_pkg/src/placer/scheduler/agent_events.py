@@ -1,0 +1,45 @@
+"""What the hub of agents asks of the rest of the scheduler."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from placer.claims.operations import Operation, Refusal
+from placer.model.records import HostRow, Record
+
+
+class Writer(Protocol):
+    """What is used of the claims' HostWriter."""
+
+    async def submit(
+        self, host: str, operation: Operation, *, deadline_s: float
+    ) -> HostRow | Refusal: ...
+
+
+class Events(Protocol):
+    """Who is told of claims' rows and records (``lifecycle.py``).
+
+    Each is awaited before the agent hears of it, at least once, perhaps again after a crash. What
+    raises PlacerError is asked for again by the agent.
+    """
+
+    async def confirmed(self, record: Record) -> bool:
+        """Whether the claim's request names it: whoever asked was or will be told of it."""
+
+    async def built(self, row: HostRow, record: Record) -> None:
+        """BUILT is on the row."""
+
+    async def failed(self, row: HostRow, record: Record, why: str) -> None:
+        """The build failed; the claim is ``deleting``."""
+
+    async def lapsed(self, row: HostRow, record: Record) -> None:
+        """The lease ended; the claim is about to leave the row."""
+
+    async def gone(self, row: HostRow, record: Record) -> None:
+        """The instance is destroyed; the claim is about to leave the row."""
+
+
+#: The agents by which other processes of the cell serve some of these hosts (uuids), told which
+#: agent asks. Raises PlacerError when a peer is silent.
+ServedElsewhere = Callable[[set[str], str], Awaitable[dict[str, str]]]
