@@ -25,6 +25,7 @@ from placer.model.records import HostRow, Record
 from placer.store.base import RecordStore
 
 from .store import SimStore
+from .test_mutants import group_judged_by_one
 from .test_writesets import run
 
 SEEDS = range(400)
@@ -343,6 +344,7 @@ MUTANTS = [
     tagged_not_frozen,
     tagged_is_dropped_again,
     rows_not_parted,
+    group_judged_by_one,
     driver_retry,
     plain_write,
     wrong_datacenter,

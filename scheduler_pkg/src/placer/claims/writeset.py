@@ -61,12 +61,16 @@ Place = tuple[str, str]
 
 
 class Participant(Struct, frozen=True):
-    """What a write set does to one row. ``drops`` are claim ids, in state claimed or built."""
+    """What a write set does to one row. ``drops`` are claim ids, in state claimed or built.
+
+    ``seed`` is a recent row, if the caller has one: it saves the first reading.
+    """
 
     cell: str
     host: str
     adds: tuple[Addition, ...] = ()
     drops: tuple[str, ...] = ()
+    seed: HostRow | None = None
 
     @property
     def place(self) -> Place:
@@ -187,7 +191,9 @@ class WriteSets:
     ) -> Committed | Refused:
         writer = await self._writer(only.cell)
         operation = Alter(self._new_id(home), only.adds, only.drops)
-        result = await writer.submit(only.host, operation, deadline_s=deadline_s, tally=tally)
+        result = await writer.submit(
+            only.host, operation, deadline_s=deadline_s, seed=only.seed, tally=tally
+        )
         if isinstance(result, Refusal):
             return Refused({only.place: result.reason})
         return _committed({only.place: result}, (only,))
@@ -255,6 +261,7 @@ class WriteSets:
                 part.host,
                 Prepare(writeset, part.adds, part.drops),
                 deadline_s=max(0.0, until - _now_s()),
+                seed=part.seed,
                 tally=tally,
             )
         except PlacerError as error:

@@ -14,7 +14,7 @@ import pytest
 from placer.claims.operations import AddClaim, ReportInventory
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
-from placer.claims.tags import JoinGroup, Prepare
+from placer.claims.tags import JoinGroup, Prepare, Settle
 from placer.claims.writeset import ROWS_MAX, Committed, Participant, Refused, WriteSets
 from placer.errors import Conflict, InvalidInput, StoreUnavailable, StoreUnknown
 from placer.history import HistoryWriter
@@ -129,6 +129,25 @@ def test_one_row_needs_no_record() -> None:
         assert bench.on("c1", "h1") == {"c1.h1.b": ""}
         assert len(bench.c1.applied) - before == 1
         assert not bench.c1.decided
+
+    simulate(story)
+
+
+def test_prepare_rides_with_others_in_one_transaction() -> None:
+    """A claim, a prepare and the settling of another write set that wait for one row: one LWT."""
+
+    async def story(bench: Bench) -> None:
+        await left_open(bench, Decision.COMMITTED)
+        (open_,) = bench.c1.records
+        writer = await bench.writer("c1")
+        before = len(bench.c1.applied)
+        await asyncio.gather(
+            writer.submit("h1", part("c1", "h1", "b").adds[0], deadline_s=1.0),  # type: ignore[arg-type]
+            writer.submit("h1", Prepare("c1.0.x", part("c1", "h1", "c").adds), deadline_s=1.0),
+            writer.submit("h1", Settle(open_, committed=True), deadline_s=1.0),
+        )
+        assert bench.on("c1", "h1") == {"c1.h1.a": "", "c1.h1.b": "", "c1.h1.c": "+c1.0.x"}
+        assert len(bench.c1.applied) - before == 1
 
     simulate(story)
 
