@@ -118,9 +118,9 @@ def test_a_group_may_hold_what_an_image_needs() -> None:
     ],
 )
 def test_contradictions_name_the_part(given: RequestSpec, field: str) -> None:
-    """Nothing is silently chosen."""
+    """Nothing is silently chosen. 4 GB beside the 10 of FLAVOR's group are less than 50."""
     with pytest.raises(InvalidInput) as refused:
-        merge(merge(given, None, IMAGE), FLAVOR, None)
+        merge(given, FLAVOR, Image(name="large", min_disk_gb=50))
     assert refused.value.fields["field"] == field
 
 
