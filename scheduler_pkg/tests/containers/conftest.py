@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import engine
 import pytest
+
+import engine
 
 from .lab import Lab, client, import_image, new_deployment
 

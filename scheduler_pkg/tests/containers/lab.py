@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import os
 import signal
 import subprocess
@@ -26,7 +27,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from placer.agents import drivers
-from placer.agents.agent import Agent
+from placer.agents.agent import Agent, Status
 from placer.agents.drivers import containers
 from placer.agents.journal import Journal
 from placer.agents.link import connector
@@ -191,7 +192,7 @@ class Lab:
         """``placer agent`` as a process, killed at the end if it did not end itself."""
         path = self.directory / "placer.toml"
         encoded = msgspec.to_builtins(self.settings(), builtin_types=(), enc_hook=str)
-        path.write_bytes(msgspec.toml.encode(_without_none(encoded)))
+        path.write_text("".join(f"{k} = {_toml(v)}\n" for k, v in encoded.items() if v is not None))
         started = subprocess.Popen(
             [sys.executable, "-m", "placer", "agent", "--settings", str(path)],
             env={**os.environ, "PYTHONPATH": _SRC, "PLACER_FAIL_POINT": fail_point},
@@ -205,7 +206,31 @@ class Lab:
                 started.send_signal(signal.SIGKILL)
             started.wait(timeout=10)
 
+    def log(self) -> str:
+        """What the agent's processes have written."""
+        path = self.directory / "agent.log"
+        return path.read_text() if path.exists() else ""
+
+    def journal_claims(self) -> int:
+        """Claims in the journal, as the running agent's status file counts them; -1: not yet."""
+        try:
+            text = (self.directory / "journal/status.json").read_bytes()
+        except FileNotFoundError:
+            return -1
+        return sum(msgspec.json.decode(text, type=Status).claims.values())
+
     # -- claims
+
+    def world_of_hosts(self) -> None:
+        """The hosts' rows as an earlier life of the agent left them, for claims made before it is up."""
+        for name in HOSTS:
+            self.world.put(name)
+
+    def restore_without(self, claim: str) -> None:
+        """The row as an older backup has it."""
+        row = next(row for row in self.world.rows.values() if row.find(claim))
+        left = tuple(record for record in row.records if record.id != claim)
+        self.world.change(msgspec.structs.replace(row, records=left))
 
     def claim(self, name: str, host: str = "d1", **change: Any) -> str:
         """A claim on the host's row, ordered at once; returns its id."""
@@ -295,12 +320,14 @@ async def _nobody(hosts: set[str], agent: str) -> dict[str, str]:
     return {}
 
 
-def _without_none(value: Any) -> Any:
+def _toml(value: Any) -> str:
+    """A value of a settings file; what is None is left out."""
     if isinstance(value, dict):
-        return {key: _without_none(part) for key, part in value.items() if part is not None}
+        parts = (f"{json.dumps(k)} = {_toml(v)}" for k, v in value.items() if v is not None)
+        return "{" + ", ".join(parts) + "}"
     if isinstance(value, list | tuple):
-        return [_without_none(part) for part in value]
-    return value
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
 
 
 async def until(condition: Callable[[], bool], why: str, within_s: float = 60.0) -> None:

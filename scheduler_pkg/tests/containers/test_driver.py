@@ -173,7 +173,7 @@ async def test_what_cannot_run_is_given_back(
 
 
 async def test_from_order_to_running_container(
-    lab: Lab, record_property: Callable[[str, object], None]
+    lab: Lab, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """The median of one build after another, the image on the machine."""
 
@@ -189,5 +189,5 @@ async def test_from_order_to_running_container(
     async with lab.running():
         seconds = [await build(f"n{number}") for number in range(11)]
     median = statistics.median(seconds)
-    record_property("build_p50_s", round(median, 3))
+    record_testsuite_property("build_p50_s", round(median, 3))
     assert median <= P50_MAX_S, seconds

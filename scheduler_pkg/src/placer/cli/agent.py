@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
+import structlog
 import typer
 
-from placer import logs
+from placer import failpoints, logs
 from placer import settings as config
 from placer.agents import drivers
 from placer.agents.agent import Agent, Status
@@ -22,6 +23,8 @@ from placer.agents.journal import Journal
 from placer.agents.link import connector
 from placer.errors import InvalidInput, NotFound
 from placer.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 app = typer.Typer(help="Manage hosts: find their claims, build, settle.")
 
@@ -43,6 +46,7 @@ def run(
         raise InvalidInput("An agent needs settings.", remedy="Give their file with --settings.")
     loaded = config.load(settings)
     logs.configure(loaded.process)
+    failpoints.arm(os.environ)
     asyncio.run(_run(loaded))
 
 
@@ -96,7 +100,11 @@ async def _publish(agent: Agent, path: Path) -> None:
     fresh = path.with_suffix(".new")
     while True:
         text = msgspec.json.encode(agent.status())
-        await asyncio.to_thread(_replace, path, fresh, text)
+        try:
+            await asyncio.to_thread(_replace, path, fresh, text)
+        except OSError as error:
+            # A full disk: the status grows stale and says so; the agent works on.
+            log.error("status_not_written", path=str(path), why=str(error))
         await asyncio.sleep(_STATUS_EVERY_S)
 
 
