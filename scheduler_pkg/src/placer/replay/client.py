@@ -32,8 +32,14 @@ PAGE: Final = 1000
 PAGES_MAX: Final = 1000
 
 
+class _Link(Struct):
+    rel: str
+    href: str
+
+
 class _Hosts(Struct):
     hosts: list[HostView]
+    links: list[_Link] = []
 
 
 class _Problem(Struct):
@@ -82,12 +88,12 @@ class Target:
                 raise self._unauthorized()
             if answer.status_code != httpx.codes.OK:
                 raise self._no_answer(path, str(answer.status_code))
-            page = msgspec.json.decode(answer.content, type=_Hosts).hosts
-            fresh = [view for view in page if view.host not in found]
-            found.update((view.host, view) for view in fresh)
-            if len(page) < PAGE or not fresh:
+            page = msgspec.json.decode(answer.content, type=_Hosts)
+            found.update((view.host, view) for view in page.hosts)
+            following = [link.href for link in page.links if link.rel == "next"]
+            if not following:
                 break
-            path = f"/v1/hosts?cell={self.cell}&limit={PAGE}&marker={page[-1].host}"
+            path = following[0]
         return list(found.values())
 
     async def post(self, planned: Planned) -> Outcome:

@@ -20,6 +20,8 @@ from placer.model.request import Placement, Reason, Request, RequestSpec, Stage,
 from placer.replay.client import Target
 
 TOKEN = "the-token"
+#: Hosts on one page, however many are asked for: so that every list has several.
+PAGE = 3
 
 #: A request that is answered by something else than its outcome, or None.
 Trouble = Callable[[str, RequestSpec], httpx.Response | None]
@@ -70,9 +72,13 @@ class Deployment:
         assert params["cell"] == cell
         rows = sorted(self.rows[cell].values(), key=lambda row: row.host)
         rest = [row for row in rows if row.host > params.get("marker", "")]
-        page = rest[: int(params["limit"])]
+        page = rest[: min(PAGE, int(params["limit"]))]
         views = [summarize(row, cell=cell, region=cell[:3]) for row in page]
-        return httpx.Response(200, content=msgspec.json.encode({"hosts": views, "links": []}))
+        links = []
+        if len(rest) > len(page):
+            query = f"cell={cell}&limit={params['limit']}&marker={page[-1].host}"
+            links = [{"rel": "next", "href": f"/v1/hosts?{query}"}]
+        return httpx.Response(200, content=msgspec.json.encode({"hosts": views, "links": links}))
 
     def _post(self, cell: str, spec: RequestSpec) -> httpx.Response:
         self.posted.append((cell, spec))
