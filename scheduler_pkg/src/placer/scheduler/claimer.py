@@ -68,10 +68,12 @@ class Made(Struct, frozen=True):
 
 
 class Effort:
-    """What one decision costs. ``deadline`` is the event loop's time at which it must end."""
+    """What one decision costs. ``deadline`` is the event loop's time at which it must end;
+    without ``searching`` it may only try hosts that were selected before."""
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
+        self.searching = True
         self.attempts = 0
         self.tally = Tally()
         self.select_s = 0.0

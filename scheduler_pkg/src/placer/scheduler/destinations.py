@@ -26,11 +26,14 @@ async def look(
     for cell in cells:
         try:
             hosts = spec.count + spec.alternates
-            found = await searching.search(cell, spec, facts, hosts=hosts)
+            if spec.host:
+                found = await searching.named(cell, spec, facts)
+            else:
+                found = await searching.search(cell, spec, facts, hosts=hosts)
         except (StoreError, InvalidInput) as error:
             misses.append(refusals.trouble(error))
             continue
-        ranked = [view for view in found.selection.ranked if spec.host in ("", view.name)]
+        ranked = found.selection.ranked
         chosen = plan(
             spec.count,
             ranked,

@@ -77,6 +77,10 @@ class _Target(Struct, frozen=True):
         return Alternate(self.cell, self.host, self.name)
 
 
+class _Exhausted(Exception):
+    """A new selection is needed, and the request's deadline does not allow one."""
+
+
 class Placing:
     """Makes the claims that a request lacks. Stateless but for its parts."""
 
@@ -106,16 +110,16 @@ class Placing:
     ) -> Placed | Reason:
         """Claims for what ``request`` lacks: all of it, or with ``partial`` as many as have room.
 
-        Without ``searching`` only the alternates of an earlier selection are tried. Raises nothing that a request can cause. Not safe to repeat: every call makes new claims.
+        Without ``searching`` only the alternates of an earlier selection are tried. Raises nothing
+        that a request can cause. Not safe to repeat: every call makes new claims.
         """
+        effort.searching = searching
         try:
             facts = await self._facts(request.spec)
         except NotFound as error:
             return Reason(refusals.SERVER_GROUP_UNKNOWN, error.message, remedy=error.remedy)
         except StoreError as error:
             return Reason(refusals.CELL_UNREACHABLE, error.message, remedy=error.remedy)
-        if not searching and not request.alternates:
-            return refusals.no_alternates(request)
         cells = self._cells(request.spec)
         missing = request.spec.count - len(request.placements)
         if facts is not None and facts.group.has_row:
@@ -175,6 +179,8 @@ class Placing:
             if count == 1:
                 return await self._one(request, cell, facts, effort)
             return await self._several(request, cell, count, facts, effort)
+        except _Exhausted:
+            return refusals.no_alternates(request)
         except (StoreError, Overloaded, Conflict, InvalidInput) as error:
             return refusals.trouble(error)
 
@@ -288,6 +294,8 @@ class Placing:
         hosts: int,
         tried: set[str],
     ) -> Found:
+        if not effort.searching:
+            raise _Exhausted
         started = time.perf_counter()
         try:
             return await self._searching.search(
@@ -436,6 +444,8 @@ class Placing:
                     await self._repair(facts.group.home_cell, facts.group.id)
                 if refused:
                     facts = await self._facts(request.spec) or facts
+            except _Exhausted:
+                return Placed(tuple(done)) if done else refusals.no_alternates(request)
             except (StoreError, Overloaded, NotFound, Conflict, InvalidInput) as error:
                 return Placed(tuple(done)) if done else refusals.trouble(error)
             for claim in made:

@@ -12,11 +12,13 @@ from collections.abc import Callable
 import msgspec
 from msgspec import Struct
 
+from placer.model import ids
+from placer.model.host_view import summarize
 from placer.model.request import RequestSpec
 from placer.scheduler import candidates, pools
 from placer.scheduler.groups import GroupFacts
 from placer.scheduler.hints import Hints
-from placer.scheduler.select import Selection, check
+from placer.scheduler.select import Selection, check, select
 from placer.scheduler.shared_reads import SharedReads
 from placer.scheduler.wanted import Wanted
 from placer.scheduler.worklog import clock_ms
@@ -64,7 +66,27 @@ class Searching:
         excluded: frozenset[str] = frozenset(),
     ) -> Found:
         """Up to ``hosts`` hosts of ``cell``, the best pick first. Raises StoreError, InvalidInput."""
-        wanted = Wanted(
+        wanted = self._wanted(spec, facts, excluded)
+        found = await self._look(cell, wanted, hosts)
+        rejected = found.selection.rejected
+        if not found.selection.ranked and any(r.endswith(_NOT_OFFERED) for r in rejected):
+            shared = tuple(await pools.sharing(await self._stores.cell(cell)))
+            if shared:
+                found = await self._look(cell, msgspec.structs.replace(wanted, pools=shared), hosts)
+        return found
+
+    async def named(self, cell: str, spec: RequestSpec, facts: GroupFacts | None = None) -> Found:
+        """The one host of ``cell`` that ``spec`` names, judged by its row. Raises as ``search``."""
+        store = await self._stores.cell(cell)
+        row = await store.read_row(ids.host_uuid(cell, spec.host))
+        views = [summarize(row, cell=cell, region=store.region)] if row else []
+        wanted = self._wanted(spec, facts, frozenset())
+        return Found(wanted, select(wanted, views, rng=self._rng))
+
+    def _wanted(
+        self, spec: RequestSpec, facts: GroupFacts | None, excluded: frozenset[str]
+    ) -> Wanted:
+        return Wanted(
             spec=spec,
             # An address comes from the host's slice, which can be refilled when it is empty.
             demand=msgspec.structs.replace(spec, network="").demand,
@@ -73,13 +95,6 @@ class Searching:
             tried=excluded,
             now_ms=self._now_ms(),
         )
-        found = await self._look(cell, wanted, hosts)
-        rejected = found.selection.rejected
-        if not found.selection.ranked and any(r.endswith(_NOT_OFFERED) for r in rejected):
-            shared = tuple(await pools.sharing(await self._stores.cell(cell)))
-            if shared:
-                found = await self._look(cell, msgspec.structs.replace(wanted, pools=shared), hosts)
-        return found
 
     async def _look(self, cell: str, wanted: Wanted, hosts: int) -> Found:
         if cell not in self._reads:

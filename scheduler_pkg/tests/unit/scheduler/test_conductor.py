@@ -12,7 +12,7 @@ import pytest
 from placer.errors import Overloaded
 from placer.model import ids
 from placer.model.groups import Policy, Scope, ServerGroupSpec, new_group
-from placer.model.request import Placement, Request, Stage
+from placer.model.request import Placement, Request, RequestSpec, Stage
 from placer.scheduler.groups import create_group
 
 from ...simulation.clock import run_simulated
@@ -302,6 +302,50 @@ def test_after_the_last_alternate(deadline_s: float, stage: Stage) -> None:
         assert not world.unsettled()
 
     play(scenario, agents=True)
+
+
+def test_no_further_host_is_chosen_when_alternates_and_deadline_are_used_up() -> None:
+    """One alternate was asked for: the third host is not touched."""
+
+    async def scenario(world: World) -> None:
+        for name in ("h1", "h2", "h3"):
+            await world.host(name)
+        world.failing = lambda host: True
+        world.build_s = lambda: 3.0
+        asked = await world.ask(alternates=1)
+        await asyncio.sleep(20)
+        done = world.stored(asked)
+        assert (done.stage, done.reason and done.reason.code) == (Stage.FAILED, "build_failed")
+        assert len(done.tried) == 2
+
+    play(scenario, agents=True)
+
+
+@pytest.mark.parametrize(
+    ("more", "hosts", "code"),
+    [
+        pytest.param({}, 1, "", id="one instance"),
+        pytest.param({"count": 3}, 3, "", id="three instances, spread"),
+        pytest.param({"host": "h1"}, 1, "", id="a named host"),
+        pytest.param({"host": "none"}, 0, "no_valid_host", id="an unknown host"),
+        pytest.param({"resources": {"VCPU": 9}}, 0, "no_valid_host", id="too much"),
+    ],
+)
+def test_destinations_are_told_without_a_claim(more: dict[str, Any], hosts: int, code: str) -> None:
+    """The same choice as for a request; nothing is written."""
+
+    async def scenario(world: World) -> None:
+        for name in ("h1", "h2", "h3"):
+            await world.host(name)
+        process = world.alive("c1")
+        assert process is not None
+        spec = RequestSpec(**{"resources": {"VCPU": 2}, "alternates": 2, **more})
+        found = await process.conductor._placing.destinations(spec)
+        assert len(found.destinations) == hosts
+        assert (found.reason.code if found.reason else "") == code
+        assert not any(row.claims for row in world.stores["c1"].rows.values())
+
+    play(scenario)
 
 
 def test_all_or_none_fails_as_a_whole_when_one_cannot_be_replaced() -> None:
