@@ -292,6 +292,17 @@ def check(settings: Settings) -> None:
             "scheduler.network_donors_max must be 0 to 256",
         ),
         (
+            min(
+                settings.scheduler.pick_from,
+                settings.scheduler.sample_buckets,
+                settings.scheduler.builds_per_host_max,
+                settings.scheduler.build_failures_max,
+            )
+            < 1,
+            "scheduler.pick_from, sample_buckets, builds_per_host_max and build_failures_max must be "
+            "at least 1",
+        ),
+        (
             settings.scheduler.score_max < settings.scheduler.pick_from,
             "scheduler.score_max must be at least scheduler.pick_from",
         ),
