@@ -190,10 +190,10 @@ def watch(
     _check_until(until)
     api = connect(url, token)
     deadline = time.monotonic() + timeout
-    told = 0
+    told: set[tuple[int, str, str]] = set()
     while True:
         request = _get(api, request_id)
-        told = _tell(request, told)
+        _tell(request, told)
         if request["stage"] in _ENDS[until] or time.monotonic() >= deadline:
             break
         time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
@@ -229,13 +229,13 @@ def _get(api: Connection, request_id: str) -> dict[str, Any]:
     return found
 
 
-def _tell(request: dict[str, Any], told: int) -> int:
-    """Print the changes that were not told yet; how many are told now."""
-    changes = request.get("changes", [])
-    for change in changes[told:]:
-        said = f"  {change['why']}" if change.get("why") else ""
-        print(f"{output.at(change['at_ms'])}  {change['stage']}{said}", flush=True)
-    return len(changes)
+def _tell(request: dict[str, Any], told: set[tuple[int, str, str]]) -> None:
+    """Print the changes that are not in ``told``, and add them. Of many the API keeps the newest."""
+    for change in request.get("changes", []):
+        key = (change["at_ms"], change["stage"], change.get("why", ""))
+        if key not in told:
+            told.add(key)
+            print("  ".join((output.at(key[0]), *key[1:])).rstrip(), flush=True)
 
 
 def _show(request: dict[str, Any], *, as_json: bool) -> None:
