@@ -59,11 +59,20 @@ class RequestList(Struct, frozen=True):
 class Peers:
     """The scheduler processes of all cells, as the settings name them; ``own`` is this one's URL."""
 
-    def __init__(self, cluster: Cluster, own: str, service_token: str) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        own: str,
+        service_token: str,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
         self._cluster = cluster
         self._own = own
         self._client = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {service_token}"}, timeout=_TIMEOUT_S
+            headers={"Authorization": f"Bearer {service_token}"},
+            timeout=_TIMEOUT_S,
+            transport=transport,
         )
 
     def of(self, cell: str) -> Sequence[str]:
