@@ -94,14 +94,14 @@ FORGET_WRITESET: Final = Statement(
 
 READ_RECORD: Final = Statement(
     name="read_record",
-    cql="SELECT state, rows, created_ms FROM {keyspace}.record WHERE id = ?",
+    cql="SELECT state, participants, created_ms FROM {keyspace}.record WHERE id = ?",
     consistency=Cl.LOCAL_SERIAL,
     idempotent=True,
 )
 
 ADD_RECORD: Final = Statement(
     name="add_record",
-    cql="INSERT INTO {keyspace}.record (id, state, rows, created_ms) VALUES (?, ?, ?, ?) "
+    cql="INSERT INTO {keyspace}.record (id, state, participants, created_ms) VALUES (?, ?, ?, ?) "
     "IF NOT EXISTS",
     consistency=Cl.QUORUM,
     serial_consistency=Cl.LOCAL_SERIAL,
