@@ -1,7 +1,8 @@
 """The agent's own code among crashes, cut connections, lost answers and orders of all ages.
 
-Whatever happens, an instance never runs without capacity and is never built twice; and once the
-faults end, rows and instances agree. A failure names its seed.
+Instances vanish behind the agent's back, and so does its journal. Whatever happens, an instance
+never runs without capacity and is never built twice; and once the faults end, rows and instances
+agree. A failure names its seed.
 """
 
 from __future__ import annotations
@@ -107,6 +108,19 @@ class Chaos:
     def lose_answer(self) -> None:
         self.bench.writer.lost_answers.append(StoreUnknown("lost"))
 
+    def vanish(self) -> None:
+        """Somebody removes an instance behind the agent's back: it may be built once more."""
+        if self.bench.world.running:
+            gone = self.rng.choice(sorted(self.bench.world.running))
+            self.bench.world.running.discard(gone)
+            self.bench.world.builds[gone] = 0
+
+    def lose_journal(self) -> None:
+        """Between two lives of the agent its disk is replaced."""
+        assert self.bench.settings.agent is not None
+        for path in self.bench.settings.agent.journal_dir.glob("journal*"):
+            path.unlink()
+
     def fail(self) -> None:
         self.bench.writer.errors.append(Overloaded("full"))
 
@@ -115,6 +129,7 @@ class Chaos:
             *(self.claim for _ in range(6)),
             *(self.repeat for _ in range(3)),
             *(self.delete, self.expire, self.cut, self.lose_answer, self.fail),
+            self.vanish,
         ]
         for _ in range(self.rng.randrange(5, 15)):
             self.rng.choice(actions)()
@@ -124,6 +139,8 @@ class Chaos:
     async def run(self) -> None:
         hub = asyncio.create_task(self.bench.hub.run())
         for _ in range(LIVES):
+            if self.rng.random() < 0.2:
+                self.lose_journal()
             async with self.bench.running() as stop:
                 await asyncio.sleep(self.rng.choice((0.0, 0.1, 1.0)))
                 await self.act()

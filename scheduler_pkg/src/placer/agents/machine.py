@@ -22,7 +22,7 @@ _NET_CLASS: Final = "0x02"
 #: Makers of GPUs; the other display controllers are those of consoles and of virtual machines.
 _GPU_VENDORS: Final = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "INTEL"}
 #: Flag of /proc/cpuinfo -> what the standard trait HW_CPU_X86_... calls it.
-_FLAG_TRAITS: Final[dict[str, str]] = {
+FLAG_TRAITS: Final[dict[str, str]] = {
     flag: flag.upper()
     for flag in (
         *("abm", "avx", "avx2", "bmi2", "f16c", "mmx", "pdpe1gb", "sse", "sse2", "sse4a", "ssse3"),
@@ -119,8 +119,8 @@ def cpu_traits(text: str) -> tuple[str, ...]:
     for line in text.splitlines():
         name, _, flags = line.partition(":")
         if name.strip() == "flags":
-            known = _FLAG_TRAITS.keys() & set(flags.split())
-            return tuple(sorted(f"HW_CPU_X86_{_FLAG_TRAITS[flag]}" for flag in known))
+            known = FLAG_TRAITS.keys() & set(flags.split())
+            return tuple(sorted(f"HW_CPU_X86_{FLAG_TRAITS[flag]}" for flag in known))
     return ()
 
 

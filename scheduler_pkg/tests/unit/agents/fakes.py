@@ -21,7 +21,7 @@ from litestar.exceptions import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosedError
 
 from placer.agents.agent import Agent
-from placer.agents.drivers.base import BuildFailed, Guest, Life, NoInstance
+from placer.agents.drivers.base import BuildFailed, DriverSilent, Guest, Life, NoInstance
 from placer.agents.journal import Journal
 from placer.agents.link import LinkLost
 from placer.claims.operations import AgentStep, Operation, Refusal, ReportInventory
@@ -167,7 +167,7 @@ class World:
 
     def finish_build(self, order: ClaimOrder) -> None:
         record = self.rows[order.host].find(order.claim)
-        if record is None or record.state in (ClaimState.CLAIMED, ClaimState.BUILT):
+        if record is None or record.state is ClaimState.CLAIMED:
             self.violations.append(f"{order.claim} was built while its claim was {record}")
         if self.builds[order.claim]:
             self.violations.append(f"{order.claim} was built twice")
@@ -242,12 +242,15 @@ class FakeDriver:
         self.failing: set[str] = set()
         self.build_s: Callable[[], float] = lambda: 0.001
         self.stopped: set[str] = set()
+        self.silent = False
         self._orders: dict[str, ClaimOrder] = {}
 
     async def describe(self) -> list[HostReport]:
         return self.hosts
 
     async def guests(self) -> list[Guest]:
+        if self.silent:
+            raise DriverSilent("No answer.")
         lives = {True: Life.STOPPED, False: Life.RUNNING}
         return [
             Guest(self._orders[claim], lives[claim in self.stopped])

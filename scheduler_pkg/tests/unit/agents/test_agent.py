@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,11 +13,21 @@ from placer.agents.agent import Action, Agent, decide
 from placer.agents.journal import Journal, Phase
 from placer.claims.operations import AgentStep, Operation
 from placer.errors import InvalidInput, StoreUnknown
-from placer.model.messages import Orders, StepKind
+from placer.model.messages import (
+    Command,
+    CommandDone,
+    CommandKind,
+    FromAgent,
+    Orders,
+    States,
+    StepKind,
+)
 from placer.model.records import ClaimState
+from placer.scheduler.agent_connection import Connection
 from placer.scheduler.agent_hub import _order
 
 from .fakes import Bench, claim, settings, until, uuid_of
+from .test_journal import lock
 
 CLAIMED, BUILDING = ClaimState.CLAIMED, ClaimState.BUILDING
 BUILT, DELETING = ClaimState.BUILT, ClaimState.DELETING
@@ -120,6 +131,8 @@ async def test_a_failed_build_is_given_back_through_deleting(tmp_path: Path) -> 
         await until(lambda: bench.world.log[-1:] == ["gone:c1"], "c1 is gone")
         assert bench.world.log == ["adopt:c1", "deleting:c1", "destroy:c1", "gone:c1"]
         assert bench.agent.status().claims == {"building": 0, "built": 0, "destroying": 0}
+        ((failed, why),) = bench.failures
+        assert (failed, bool(why)) == ("c1", True)
 
 
 async def test_a_build_that_never_ends_is_given_back(tmp_path: Path) -> None:
@@ -130,6 +143,7 @@ async def test_a_build_that_never_ends_is_given_back(tmp_path: Path) -> None:
     async with bench.running():
         await until(lambda: bench.world.log[-1:] == ["gone:c1"], "c1 is gone")
         assert bench.world.builds == {}
+        assert bench.failures == [("c1", "not built within 0.05 s")]
 
 
 async def test_a_deleted_instance_is_destroyed_before_its_capacity_is_free(tmp_path: Path) -> None:
@@ -396,6 +410,174 @@ async def test_an_unreadable_message_ends_the_connection_only(tmp_path: Path) ->
         await until(lambda: bench.hub.hosts == 1, "h1 is reported again")
         await bench.pipe.send_text(msgspec.json.encode(Orders(claims=(order,))).decode())
         await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
+
+
+async def test_an_instance_removed_by_others_is_built_again(tmp_path: Path) -> None:
+    """The row confirms that the claim is still built, then it is; the loss is told."""
+    bench = Bench(tmp_path, reconcile_every_s=0.05)
+    bench.world.put("h1", claim("c1"))
+    async with bench.running():
+        await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
+        bench.world.running.discard("c1")
+        bench.world.builds.clear()
+        await until(lambda: bench.world.builds["c1"] == 1, "c1 is built again")
+        await until(lambda: bench.listed == [("built", "c1")] * 3, "confirmed, then said")
+        assert bench.world.state("c1") is BUILT
+        assert bench.world.violations == []
+
+
+async def test_an_old_order_does_not_bring_an_instance_back(tmp_path: Path) -> None:
+    """The claim has come to its end meanwhile: the row says so, nothing is built."""
+    bench = Bench(tmp_path)
+    async with bench.running():
+        await until(lambda: bench.hub.hosts == 1, "h1 is reported")
+        bench.hub.deliver(uuid_of("h1"), claim("ended", BUILT))
+        bench.world.put("h1", claim("c2"))
+        bench.hub.push(bench.world.rows[uuid_of("h1")])
+        await until(lambda: bench.world.state("c2") is BUILT, "c2 is built")
+        assert bench.world.builds == {"c2": 1}
+
+
+async def test_what_a_lost_journal_left_is_taken_over_or_removed(tmp_path: Path) -> None:
+    """Instances with a claim on their row stay as they are, the others are destroyed."""
+    bench = Bench(tmp_path, reconcile_every_s=0.05)
+    bench.world.put("h1", claim("c1"), claim("c2"))
+    async with bench.running():
+        await until(lambda: len(bench.world.running) == 2, "both are built")
+        await until(lambda: bench.world.state("c2") is BUILT, "c2 is built")
+    lose_journal(tmp_path)
+    bench.world.put("h1", claim("c1", BUILT))
+    async with bench.running():
+        await until(lambda: bench.world.running == {"c1"}, "c2 is destroyed")
+        await until(lambda: bench.agent.status().claims["built"] == 1, "c1 is in the journal")
+    assert bench.world.builds == {"c1": 1, "c2": 1}
+
+
+async def test_a_journal_that_cannot_be_written(tmp_path: Path) -> None:
+    """No instance is begun that the journal does not hold; the requester reads why; others end."""
+    bench = Bench(tmp_path)
+    bench.world.put("h1", claim("c1"))
+    async with bench.running():
+        await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
+        lock(bench.agent._journal)
+        bench.world.put("h1", claim("c1", DELETING), claim("c2"))
+        bench.hub.push(bench.world.rows[uuid_of("h1")])
+        await until(lambda: bench.world.state("c2") is None, "c2 is given back")
+        await until(lambda: bench.world.state("c1") is None, "c1 is destroyed all the same")
+        assert bench.world.builds == {"c1": 1}
+        assert "disk" in dict(bench.failures)["c2"]
+
+
+async def test_a_driver_that_is_not_there_yet(tmp_path: Path) -> None:
+    """The agent waits for it, and reports no host before it answers."""
+    bench = Bench(tmp_path)
+    bench.driver.silent = True
+    async with bench.running():
+        await asyncio.sleep(0.1)
+        assert bench.urls == []
+        bench.driver.silent = False
+        await until(lambda: bench.hub.hosts == 1, "h1 is reported")
+
+
+async def test_a_driver_that_falls_silent(tmp_path: Path) -> None:
+    """The connection stays, and with it what is known; the hosts are not given up."""
+    bench = Bench(tmp_path, reconcile_every_s=0.02)
+    async with bench.running():
+        await until(lambda: bench.hub.hosts == 1, "h1 is reported")
+        bench.driver.silent = True
+        await asyncio.sleep(0.1)
+        assert (len(bench.urls), bench.hub.hosts) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "stopped", "text"),
+    [
+        pytest.param(CommandKind.STOP, True, "", id="stop"),
+        pytest.param(CommandKind.START, False, "", id="start"),
+        pytest.param(CommandKind.REBOOT, False, "", id="reboot"),
+        pytest.param(CommandKind.LOGS, False, "7 lines of c1", id="logs"),
+    ],
+)
+async def test_commands(tmp_path: Path, kind: CommandKind, stopped: bool, text: str) -> None:
+    """Carried out once and answered; what changed is told."""
+    bench = Bench(tmp_path)
+    bench.world.put("h1", claim("c1"))
+    async with bench.running():
+        await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
+        heard = listen(bench)
+        await command(bench, Command(seq=5, host=uuid_of("h1"), claim="c1", kind=kind, lines=7))
+        told = kind is not CommandKind.LOGS
+        await until(lambda: len(heard) == 1 + told, "it is answered")
+        assert heard[0] == CommandDone(seq=5, ok=True, text=text)
+        if told:
+            (state,) = heard[1].guests
+            assert (state.claim, state.state) == ("c1", "stopped" if stopped else "running")
+        assert bench.driver.stopped == ({"c1"} if stopped else set())
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "words"),
+    [
+        pytest.param("h1", "c9", "no such instance", id="unknown"),
+        pytest.param("h2", "c1", "no such instance", id="on another host"),
+        pytest.param("h1", "c2", "try again", id="while it is built"),
+    ],
+)
+async def test_commands_that_are_refused(tmp_path: Path, host: str, name: str, words: str) -> None:
+    """The answer says why, and nothing is done."""
+    bench = Bench(tmp_path)
+    bench.world.put("h1", claim("c1"))
+    async with bench.running():
+        await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
+        bench.world.gates.shut("before build")
+        bench.world.put("h1", claim("c1", BUILT), claim("c2"))
+        bench.hub.push(bench.world.rows[uuid_of("h1")])
+        await bench.world.gates.reached("before build")
+        heard = listen(bench)
+        order = Command(seq=6, host=uuid_of(host), claim=name, kind=CommandKind.STOP)
+        await command(bench, order)
+        await until(lambda: len(heard) == 1, "it is answered")
+        assert not heard[0].ok
+        assert words in heard[0].text
+        assert bench.driver.stopped == set()
+        bench.world.gates.open("before build")
+
+
+async def test_a_stopped_instance_is_told_of_with_every_connection(tmp_path: Path) -> None:
+    """What was said before the connection broke may have been lost."""
+    bench = Bench(tmp_path)
+    bench.world.put("h1", claim("c1"))
+    async with bench.running():
+        await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
+        bench.driver.stopped.add("c1")
+        heard = listen(bench)
+        bench.pipe.cut()
+        await until(lambda: len(heard) == 1, "it is told")
+        assert [(g.claim, g.state) for g in heard[0].guests] == [("c1", "stopped")]
+        assert bench.world.builds == {"c1": 1}
+
+
+def lose_journal(directory: Path) -> None:
+    for path in directory.glob("journal*"):
+        path.unlink()
+
+
+def listen(bench: Bench) -> list[Any]:
+    """What the agent says from now on of its instances and commands."""
+    heard: list[Any] = []
+    handle = bench.hub._handle
+
+    async def overhear(connection: Connection, message: FromAgent) -> None:
+        if isinstance(message, States | CommandDone):
+            heard.append(message)
+        await handle(connection, message)
+
+    bench.hub._handle = overhear  # type: ignore[method-assign]
+    return heard
+
+
+async def command(bench: Bench, order: Command) -> None:
+    await bench.pipe.send_text(msgspec.json.encode(order).decode())
 
 
 @pytest.mark.parametrize(

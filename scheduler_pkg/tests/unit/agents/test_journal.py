@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from placer.agents.journal import Entry, Journal, Phase
+from placer.agents.journal import Entry, Journal, JournalError, Phase
 from placer.errors import InvalidInput
 from placer.model.messages import ClaimOrder
 from placer.model.records import ClaimState
+
+
+def lock(journal: Journal, *, locked: bool = True) -> None:
+    """SQLite refuses every write, as it does when its disk is full or read-only."""
+    journal._database.execute(f"PRAGMA query_only = {int(locked)}")
 
 
 def order(claim: str, state: ClaimState = ClaimState.CLAIMED) -> ClaimOrder:
@@ -54,3 +59,19 @@ def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
     (tmp_path / "journal.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(InvalidInput, match=r"damaged.*Move it away"):
         Journal(tmp_path)
+
+
+async def test_a_disk_that_cannot_be_written(tmp_path: Path) -> None:
+    """The words say what to do; memory and disk still agree, and it works again with room."""
+    journal = Journal(tmp_path)
+    await journal.put(order("c1"), Phase.BUILDING)
+    lock(journal)
+    with pytest.raises(JournalError, match=r"cannot be written.*No claim is built"):
+        await journal.put(order("c2"), Phase.BUILDING)
+    assert set(journal.entries) == {"c1"}
+    lock(journal, locked=False)
+    await journal.put(order("c2"), Phase.BUILDING)
+    journal.close()
+    again = Journal(tmp_path)
+    assert set(again.entries) == {"c1", "c2"}
+    again.close()
