@@ -22,4 +22,9 @@ if grep -q '^# joining' "$conf/first-start.options" && [ ! -d "$data/data/system
     sed -i -E "/- seeds:/{s/([\",])${own}(,|\")/\1\2/;s/,,/,/;s/\",/\"/;s/,\"/\"/}" "$conf/cassandra.yaml"
 fi
 
+# Cassandra's idle workers poll the queues: each sleeps for 10 us and looks again. The slack says how late a sleep may end.
+if [ "${TIMER_SLACK_NS:-0}" != 0 ]; then
+    echo "$TIMER_SLACK_NS" >/proc/self/timerslack_ns || echo "timer slack stays as it is: this kernel cannot set it" >&2
+fi
+
 exec setpriv --reuid=999 --regid=999 --clear-groups cassandra -f

@@ -155,6 +155,9 @@ class Bootstrap:
         only = WhiteListRoundRobinPolicy(list(home.contact_points[:1]))
         cluster.profile_manager.default.load_balancing_policy = only
         cluster.max_schema_agreement_wait = 0
+        # Nothing here reads the driver's own copy of the schema, which each change would fetch anew.
+        cluster.schema_metadata_enabled = False
+        cluster.token_metadata_enabled = False
         try:
             self._session = cluster.connect()
             # The control connection may be let in while the session's own is refused: ask.
