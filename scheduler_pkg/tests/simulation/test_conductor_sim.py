@@ -28,6 +28,8 @@ POINTS = (
     "request.placed",
     "request.reopening",
     "request.reopened",
+    "request.built",
+    "request.left",
     "cancel.released",
     "recovery.before_take",
     "recovery.taken",

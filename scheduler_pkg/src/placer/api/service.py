@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import httpx
 from litestar import Litestar
 
-from placer import http
+from placer import failpoints, http
 from placer.api.native import document, openapi, routes, versions
 from placer.api.native.context import Service
 from placer.api.native.intake import Intake, scheduler_client
@@ -41,6 +42,7 @@ def serve(settings: Settings) -> None:
     """Run one API process until it is told to stop; raises PlacerError."""
     from placer.store import open_cells  # the driver is slow to import: only when needed
 
+    failpoints.arm(os.environ)
     api = _api_of(settings)
     app = application(settings, lambda: open_cells(settings))
     http.serve(app, host=api.listen, port=api.port)

@@ -71,6 +71,7 @@ class Lifecycle:
         await asyncio.gather(
             self._each_try(record, self._mark_built, row), self._list(row, record, "built")
         )
+        failpoints.reach("request.built")
         if row.health.failures:
             self._background.start("note_build", self._note_build(row.host, ok=True))
 
@@ -87,6 +88,7 @@ class Lifecycle:
     async def gone(self, row: HostRow, record: Record) -> None:
         """The instance is destroyed; the claim is about to leave the row."""
         await self._each_try(record, self._take_out, row)
+        failpoints.reach("request.left")
         request = await self._request(record)
         if request is not None:
             await self._releasing.leave_group(request, record.id)

@@ -25,6 +25,7 @@ import structlog
 from msgspec import Struct
 from prometheus_client import Counter
 
+from placer import failpoints
 from placer.errors import (
     Conflict,
     IdempotencyConflict,
@@ -142,13 +143,12 @@ class Intake:
                 return stored
         else:
             await home.add_request(request, work)
+        failpoints.reach("request.logged")
         _accepted.inc()
         self._fresh.add(request.id)
         return request
 
-    async def settle(
-        self, request: Request, wait_s: float, until: Collection[Stage]
-    ) -> Request:
+    async def settle(self, request: Request, wait_s: float, until: Collection[Stage]) -> Request:
         """Hand ``request`` over and give it ``wait_s`` to reach a stage of ``until``.
 
         After that the answer is what is known of it. One that was accepted earlier is only waited
@@ -199,6 +199,7 @@ class Intake:
                         continue
                 except StoreUnknown:
                     continue
+                failpoints.reach("request.cancelling")
                 request = ending
             task = self._start(self._end(request, cell))
             await asyncio.wait({task}, timeout=_CANCEL_WAIT_S)
