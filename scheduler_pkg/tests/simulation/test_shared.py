@@ -59,7 +59,7 @@ class SharedWorld(World):
 
     async def all_asked(self, number: int, **spec: object) -> list[Request]:
         """``number`` equal requests at the same moment, as they ended."""
-        asked = await asyncio.gather(*(self.ask(**spec) for _ in range(number)))
+        asked = await asyncio.gather(*(self.ask(0.0, **spec) for _ in range(number)))
         await self.ended(asked)
         return [self.stored(one) for one in asked]
 
