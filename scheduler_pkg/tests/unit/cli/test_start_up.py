@@ -1,0 +1,31 @@
+"""A command starts fast because it imports little; it runs where the services' libraries are not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+#: What only the services need, and what is slow to import.
+SLOW = ("cassandra", "httpx", "litestar", "os_traits", "prometheus_client", "rich", "structlog")
+COMMANDS = (
+    *("request", "select", "host", "instance", "flavor", "image"),
+    *("server_group", "pool", "network", "version"),
+)
+
+
+def test_commands_for_people_import_no_library_of_the_services() -> None:
+    """Nor tables, which are imported when one is printed."""
+    script = (
+        "import importlib, sys\n"
+        f"for name in {COMMANDS!r}: importlib.import_module('placer.cli.' + name)\n"
+        f"print(*sorted(set({SLOW!r}) & set(sys.modules)))\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ended.stdout.split() == []
