@@ -200,7 +200,7 @@ class CassandraSession:
         bound.fetch_size = _SCAN_PAGE_ROWS
         state: bytes | None = None
         while True:
-            future = self._session.execute_async(bound, paging_state=state)
+            future = self._session.execute_async(bound, timeout=None, paging_state=state)
             rows, response = await self._await(future, statement)
             for row in rows:
                 yield row
@@ -213,14 +213,16 @@ class CassandraSession:
 
     def _start(self, statement: Statement, params: Sequence[Any]) -> ResponseFuture:
         try:
-            return self._session.execute_async(self._prepared[statement.name], params)
+            # No timer of the driver's: it keeps them in one sorted list, which cost a tenth of a
+            # scheduler's CPU. The event loop's deadline in _await bounds the wait.
+            return self._session.execute_async(self._prepared[statement.name], params, timeout=None)
         except Exception as error:
             raise translate(error, statement.name, self.cell.name) from error
 
     async def _await(
         self, response: ResponseFuture, statement: Statement
     ) -> tuple[list[tuple[Any, ...]], ResponseFuture]:
-        """The one place where a driver future becomes awaitable.
+        """The one place where a driver future becomes awaitable; waits for ``request_timeout_s``.
 
         Callbacks come from the driver's own thread. Cancelling the wait does not cancel the
         statement: whoever cancels must treat a write as unknown.
@@ -240,7 +242,16 @@ class CassandraSession:
             lambda rows: loop.call_soon_threadsafe(finish, rows, None),
             lambda error: loop.call_soon_threadsafe(finish, None, error),
         )
-        return await future, response
+        try:
+            async with asyncio.timeout(self._request_timeout_s):
+                return await future, response
+        except TimeoutError:
+            raise StoreUnknown(
+                f"Cell {self.cell.name} did not answer {statement.name} within "
+                f"{self._request_timeout_s:g} s.",
+                statement=statement.name,
+                cell=self.cell.name,
+            ) from None
 
 
 async def connect(

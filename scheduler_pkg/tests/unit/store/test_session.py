@@ -67,3 +67,22 @@ def test_clear_refusal_is_not_repeated() -> None:
     with pytest.raises(StoreUnavailable):
         asyncio.run(session.execute(statements.READ_VIEWS, 0))
     assert session.sent == 1
+
+
+def test_answer_that_never_comes_is_waited_for_within_the_timeout() -> None:
+    """The wait ends by the session's own deadline: the driver is given none."""
+
+    class Silent:
+        """A driver's future whose callbacks are never called."""
+
+        def add_callbacks(self, *_: Any) -> None: ...
+
+    class Driver:
+        def execute_async(self, *_: Any, timeout: float | None) -> Silent:
+            assert timeout is None
+            return Silent()
+
+    session = CassandraSession(CELL, None, Driver(), 0.01)
+    session._prepared[statements.UPDATE_HOST.name] = None
+    with pytest.raises(StoreUnknown, match="c1 did not answer update_host within 0.01 s"):
+        asyncio.run(session.execute(statements.UPDATE_HOST))
