@@ -40,7 +40,7 @@ LOST = StoreUnknown("lost")
 def test_lost_answer_to_a_plain_write_is_asked_for_again() -> None:
     """A write with its own timestamp may be sent twice."""
     session = Scripted(LOST, LOST, [("row",)])
-    assert asyncio.run(session.execute(statements.PUT_REQUEST)) == [("row",)]
+    assert asyncio.run(session.execute(statements.WRITE_VIEW)) == [("row",)]
     assert session.sent == 3
 
 
@@ -48,7 +48,7 @@ def test_tries_are_bounded() -> None:
     """After the last try the caller hears that the outcome is unknown."""
     session = Scripted(LOST, LOST, LOST, [])
     with pytest.raises(StoreUnknown):
-        asyncio.run(session.execute(statements.PUT_REQUEST))
+        asyncio.run(session.execute(statements.WRITE_VIEW))
     assert session.sent == 3
 
 
@@ -84,5 +84,5 @@ def test_answer_that_never_comes_is_waited_for_within_the_timeout() -> None:
 
     session = CassandraSession(CELL, None, Driver(), 0.01)
     session._prepared[statements.UPDATE_HOST.name] = None
-    with pytest.raises(StoreUnknown, match="c1 did not answer update_host within 0.01 s"):
+    with pytest.raises(StoreUnknown, match=r"c1 did not answer update_host within 0\.01 s"):
         asyncio.run(session.execute(statements.UPDATE_HOST))
