@@ -97,7 +97,9 @@ class Sweeper:
             await self._recovery.sweep_row(self._settings.cell, host)
 
     async def _sweep_pools(self) -> None:
-        """One pool a round: its entries whose claim on a host is gone leave it."""
-        pools = [view for view in await self._store.read_views(POOL_BUCKET) if view.claims]
+        """One pool a round: its entries whose claim on a host is gone leave it; lost views of any."""
+        views = await self._store.read_views(POOL_BUCKET)
+        self._writer.views_behind(POOL_BUCKET, self._settings.home.host_buckets, views)
+        pools = [view for view in views if view.claims]
         if pools:
             await self._recovery.sweep_row(self._settings.cell, self._rng.choice(pools).host)
