@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import structlog
@@ -28,7 +28,7 @@ from placer import failpoints, metrics
 from placer.errors import NotFound, Overloaded, PlacerError
 from placer.history import Acknowledged, HistoryWriter, now_us
 from placer.model.records import HostRow, Record
-from placer.model.request import Reason, Request, Stage, Timings
+from placer.model.request import Placement, Reason, Request, Stage, Timings
 from placer.model.work import Work
 from placer.scheduler.claimer import Effort
 from placer.scheduler.placing import Placed, Placing
@@ -212,11 +212,12 @@ class Conductor:
     async def _record_placed(self, request: Request, placed: Placed, effort: Effort) -> Request:
         """Have the request name its claims, then tell the agents; or give the claims back."""
         failpoints.reach("request.claimed")
+        placements = (*request.placements, *(made.placement for made in placed.made))
         changed = await self._requests.change(
             request,
-            Stage.PLACED,
+            settled_stage(placements),
             "",
-            placements=(*request.placements, *(made.placement for made in placed.made)),
+            placements=placements,
             alternates=placed.alternates,
             reason=None,
             **self._cost(request, effort),
@@ -256,7 +257,7 @@ class Conductor:
             stage = Stage.ACCEPTED
         elif request.placements:
             # All or none, and a build that failed cannot be replaced: the others must go.
-            stage = settled_stage(request) if request.spec.partial else Stage.CANCELLING
+            stage = settled_stage(request.placements) if request.spec.partial else Stage.CANCELLING
         else:
             stage = Stage.FAILED if request.tried else Stage.REFUSED
         if not waits:
@@ -275,6 +276,6 @@ class Conductor:
         }
 
 
-def settled_stage(request: Request) -> Stage:
-    """The stage of a request that goes on with the placements it has."""
-    return Stage.BUILT if all(p.built for p in request.placements) else Stage.PLACED
+def settled_stage(placements: Iterable[Placement]) -> Stage:
+    """The stage of a request that goes on with ``placements``."""
+    return Stage.BUILT if all(placement.built for placement in placements) else Stage.PLACED

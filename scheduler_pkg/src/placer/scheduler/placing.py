@@ -122,6 +122,8 @@ class Placing:
             return Reason(refusals.CELL_UNREACHABLE, error.message, remedy=error.remedy)
         cells = self._cells(request.spec)
         missing = request.spec.count - len(request.placements)
+        if missing <= 0:
+            return Placed(())
         if facts is not None and facts.group.has_row:
             return await self._joining(request, cells, missing, facts, effort)
         placed: list[Made] = []
