@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import engine as docker_engine
 import pytest
+
+import engine as docker_engine
 
 
 @pytest.fixture(scope="module")

@@ -193,12 +193,15 @@ class StoreUnknown(StoreError):
 
 
 def table() -> list[type[PlacerError]]:
-    """Every class that has a code of its own, the tree read from the top."""
+    """Every class here that has a code of its own, the tree read from the top.
+
+    What agents raise stays in their own log: no caller of an API meets it.
+    """
     found: list[type[PlacerError]] = []
     waiting: list[type[PlacerError]] = [PlacerError]
     while waiting:
         kind = waiting.pop(0)
-        if "code" in vars(kind):
+        if "code" in vars(kind) and kind.__module__ == __name__:
             found.append(kind)
         waiting[:0] = kind.__subclasses__()
     return found

@@ -145,8 +145,8 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``hosts_file``: a JSON list that divides the machine into hosts (name, share of the machine, traits,
     aggregates; or inventories of its own); without it the machine is one host named like the agent.
-    ``image`` is run for a claim that names none, with ``command`` (empty: the image's own). An image
-    that is not on the machine is pulled within ``pull_timeout_s``, or refused when ``pull`` is false.
+    ``image`` is run for a claim that names none, with ``command`` instead of its own, if given. An
+    image that is not on the machine is pulled within ``pull_timeout_s``, or refused when ``pull`` is false.
     ``networks``: a network of Placer -> the engine's network its addresses lie in; an instance whose
     claim holds no address has no network.
     ``cpus_unclaimed`` and ``memory_unclaimed_mib`` are what an instance may use whose claim holds no

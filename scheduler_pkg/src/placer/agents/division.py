@@ -73,8 +73,8 @@ def read(path: Path) -> tuple[HostPart, ...]:
     return parts
 
 
-def report(part: HostPart, machine: Machine) -> HostReport:
-    """What the host reports; raises InvalidInput when its row could not hold it."""
+def report(part: HostPart, machine: Machine, traits: tuple[str, ...] = ()) -> HostReport:
+    """What the host reports, ``traits`` of its driver included; raises InvalidInput when its row could not hold it."""
     children: tuple[ProviderReport, ...] = ()
     if part.inventories:
         root = dict(part.inventories)
@@ -85,7 +85,7 @@ def report(part: HostPart, machine: Machine) -> HostReport:
     made = HostReport(
         name=part.name,
         inventories=_limited(root, part),
-        traits=tuple(sorted({*machine.traits, *part.traits})),
+        traits=tuple(sorted({*machine.traits, *part.traits, *traits})),
         children=tuple(
             msgspec.structs.replace(child, inventories=_limited(child.inventories, part))
             for child in children

@@ -21,6 +21,11 @@ _KEY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TRAIT: Final = re.compile(r"[A-Z][A-Z0-9_]{0,254}")
 
 
+def driver_trait(driver: str) -> str:
+    """The trait of hosts whose instances are made by this driver, for those who care which."""
+    return f"CUSTOM_DRIVER_{driver.upper()}"
+
+
 def problem(report: HostReport) -> str:
     """What is wrong with ``report``, naming the value; empty if nothing is."""
     return next(_problems(report), "")

@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 
 from placer.errors import InvalidInput
+from placer.model import reports
 from placer.model.request import RequestSpec
 from placer.model.resource_classes import BAREMETAL, GPU_MILLI
 from placer.replay.fleet import gpu_trait
@@ -34,6 +35,8 @@ WARM_UP_PER_CELL: Final = 30
 PROJECT: Final = "replay"
 
 #: No host has this trait, and none this many CPUs: such requests are refused with that reason.
+#: A workload is for simulated hosts: thousands of real containers would measure the machine instead.
+_REAL: Final = reports.driver_trait("docker")
 _NOBODYS_TRAIT: Final = "CUSTOM_GPU_NOT_IN_THIS_FLEET"
 _TOO_MANY_VCPUS: Final = 4_096
 
@@ -98,6 +101,7 @@ def warm_up(cells: Sequence[str], seed: int) -> list[Planned]:
             kind=Kind.PLAIN,
             spec=RequestSpec(
                 resources={"VCPU": 1, "MEMORY_MB": 512},
+                forbidden_traits=(_REAL,),
                 name=f"warm-up-{seed}-{number}",
                 project=PROJECT,
                 cell=names[(names.index(cell) + number) % len(names)],
@@ -127,6 +131,7 @@ def _one(
             name=name,
             project=PROJECT,
             required_traits=traits,
+            forbidden_traits=(_REAL,),
             cell=cell,
             alternates=rng.choice((0, 0, 2)),
         ),

@@ -127,6 +127,21 @@ def test_the_requests_image_comes_first() -> None:
     assert "Cmd" not in plan({"VCPU": 1}).body
 
 
+@pytest.mark.parametrize(
+    ("image", "command"),
+    [
+        pytest.param("", ["sleep", "9"], id="the agent's image"),
+        pytest.param("other:2", None, id="an image of the requester's"),
+    ],
+)
+def test_the_command_is_for_the_agents_image(image: str, command: list[str] | None) -> None:
+    """What somebody else's image does is its own affair."""
+    settings = Docker(image="img", command=("sleep", "9"))
+    body = containers.plan(order({"VCPU": 1}, image=image), OWNER, settings, MACHINE).body
+    assert body.get("Cmd") == command
+    assert body.get("Entrypoint") == ([""] if command else None)
+
+
 def test_a_container_says_whose_it_is() -> None:
     """Everything that is needed to take it over is in its labels."""
     wanted = order({"VCPU": 1})

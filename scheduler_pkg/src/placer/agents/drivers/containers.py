@@ -108,8 +108,8 @@ def plan(order: ClaimOrder, owner: Owner, settings: Docker, machine: Machine) ->
             },
         },
     }
-    if settings.command:
-        body["Cmd"] = list(settings.command)
+    if settings.command and not order.image:
+        body |= {"Entrypoint": [""], "Cmd": list(settings.command)}
     if _HOSTNAME.fullmatch(order.consumer):
         body["Hostname"] = order.consumer
     if first:

@@ -34,6 +34,7 @@ from placer.agents.drivers.containers import Owner, Plan, guest, name_of, plan
 from placer.agents.drivers.engine import Engine, Exists, Missing
 from placer.agents.machine import Machine
 from placer.errors import InvalidInput
+from placer.model import reports
 from placer.model.ids import host_uuid
 from placer.model.messages import ClaimOrder, HostReport
 from placer.settings import Settings
@@ -42,6 +43,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
+_TRAITS: Final = (reports.driver_trait("docker"),)
 #: How long a program has to end at once; one that does was never an instance.
 _SETTLE_S: Final = 0.1
 _LOG_BYTES_MAX: Final = 64 * 1024
@@ -73,7 +75,7 @@ class DockerHosts:
 
     async def describe(self) -> list[HostReport]:
         self._machine = await asyncio.to_thread(self._read)
-        return [division.report(part, self._machine) for part in self._parts]
+        return [division.report(part, self._machine, _TRAITS) for part in self._parts]
 
     def _read(self) -> Machine:
         """The machine without what no container can be given: cards' functions, GPUs without files."""
