@@ -503,7 +503,7 @@ async def test_commands(tmp_path: Path, kind: CommandKind, stopped: bool, text: 
     bench = Bench(tmp_path)
     bench.world.put("h1", claim("c1"))
     async with bench.running():
-        await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
+        await until(lambda: at_rest(bench), "c1 is built")
         heard = listen(bench)
         await command(bench, Command(seq=5, host=uuid_of("h1"), claim="c1", kind=kind, lines=7))
         told = kind is not CommandKind.LOGS
@@ -528,7 +528,7 @@ async def test_commands_that_are_refused(tmp_path: Path, host: str, name: str, w
     bench = Bench(tmp_path)
     bench.world.put("h1", claim("c1"))
     async with bench.running():
-        await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
+        await until(lambda: at_rest(bench), "c1 is built")
         bench.world.gates.shut("before build")
         bench.world.put("h1", claim("c1", BUILT), claim("c2"))
         bench.hub.push(bench.world.rows[uuid_of("h1")])
@@ -555,6 +555,12 @@ async def test_a_stopped_instance_is_told_of_with_every_connection(tmp_path: Pat
         await until(lambda: len(heard) == 1, "it is told")
         assert [(g.claim, g.state) for g in heard[0].guests] == [("c1", "stopped")]
         assert bench.world.builds == {"c1": 1}
+
+
+def at_rest(bench: Bench) -> bool:
+    """Whether something is built and nothing is worked on."""
+    now = bench.agent.status()
+    return now.claims["built"] > 0 and now.working == 0
 
 
 def lose_journal(directory: Path) -> None:
