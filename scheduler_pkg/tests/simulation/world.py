@@ -97,6 +97,9 @@ class Process:
         _running.reset(token)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        if self.dead:
+            # Who asks is on the way out: its own end has not reached it yet.
+            task.cancel()
         return task
 
     def reached(self) -> None:
