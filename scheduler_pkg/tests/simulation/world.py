@@ -352,7 +352,10 @@ class World:
         for turn in range(2):
             await asyncio.sleep(self.rng.random() * 0.05)
             process = self.alive()
-            await asyncio.wait([process.run(act(process, 2 * number + turn))])
+            task = process.run(act(process, 2 * number + turn))
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
 
     async def _disturb(self) -> None:
         """Sweepers all the time; deaths and a cut now and then."""

@@ -34,8 +34,8 @@ TellLapsed = Callable[[HostRow, Iterable[Record], int], Awaitable[bool]]
 
 
 def due(views: list[HostView], now_ms: int) -> list[str]:
-    """Rows of ``views`` that seem to hold a claim whose lease has ended."""
-    return [view.host for view in views if 0 < view.lease_until_ms < now_ms]
+    """Rows of ``views`` that seem to hold a claim whose lease has ended, or an undecided one."""
+    return [v.host for v in views if 0 < v.lease_until_ms < now_ms or v.writesets]
 
 
 class Sweeper:
