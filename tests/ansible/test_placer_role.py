@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from ansible.errors import AnsibleFilterError, AnsibleLookupError
 
+from placer.agents.division import HostPart
 from roles.cassandra_schema.filter_plugins import cassandra_schema_rebuilds as schema_plugin
 from roles.placer.filter_plugins import placer_processes as plugin
 from roles.placer.lookup_plugins import placer_checksum as checksum_plugin
@@ -69,6 +71,51 @@ def test_in_host_mode_a_second_process_on_a_machine_has_the_next_port() -> None:
         ("nyc1-s1", "10.10.1.1", 8790),
         ("nyc1-s2", "10.10.1.2", 8790),
         ("nyc1-s1", "10.10.1.1", 8791),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("services", "bridge", "agents", "expected"),
+    [
+        pytest.param(
+            1,
+            True,
+            1,
+            [
+                ("nyc1-agent-1", "sim", "nyc1-s1", "10.90.1.41"),
+                ("nyc1-docker-1", "docker", "nyc1-s1", "10.90.1.42"),
+            ],
+            id="beside the simulated hosts, at the next address",
+        ),
+        pytest.param(
+            2,
+            False,
+            0,
+            [
+                ("nyc1-docker-1", "docker", "nyc1-s1", "10.10.1.1"),
+                ("nyc1-docker-2", "docker", "nyc1-s2", "10.10.1.2"),
+            ],
+            id="one for each machine's engine",
+        ),
+    ],
+)
+def test_agents_of_containers(
+    services: int, bridge: bool, agents: int, expected: list[tuple[str, ...]]
+) -> None:
+    """They come with the engines, not by count."""
+    counts = {"api": 1, "scheduler": 1, "agent": agents, "docker": 2}
+    found = plugin.placer_processes([cell("nyc1", "nyc", services, bridge=bridge)], counts)
+    got = [(p["name"], p["driver"], p["host"], p["address"]) for p in found if p["driver"]]
+    assert got == expected
+
+
+def test_hosts_of_an_agent_of_containers() -> None:
+    """As the agent reads them (placer.agents.division)."""
+    parts = plugin.placer_docker_host_parts({"name": "nyc1-docker-1"}, 2, 0.1, 4)
+    read = msgspec.convert(parts, tuple[HostPart, ...])
+    assert [(p.name, p.share, p.ratios) for p in read] == [
+        ("nyc1-docker-1-h1", 0.1, {"VCPU": 4.0}),
+        ("nyc1-docker-1-h2", 0.1, {"VCPU": 4.0}),
     ]
 
 

@@ -86,7 +86,7 @@ def test_a_machine_is_refused_with_all_that_it_lacks(tmp_path: Path) -> None:
         )
     assert status != 0
     for expected in (
-        "memory: 100002752 MiB needed",
+        "memory: 100003136 MiB needed",
         f"port {port} on 127.0.0.1, wanted by the api of cell ams1, is taken by",
         "disk: 100001800 MiB needed on the file system of /var/lib/docker",
         "the engine's limit of open files is",
@@ -106,4 +106,4 @@ def test_whoever_insists_may_go_on(tmp_path: Path) -> None:
         preflight_enforce="false",
     )
     assert status == 0, said
-    assert "memory: 100006208 MiB needed" in said
+    assert "memory: 100006592 MiB needed" in said

@@ -2,7 +2,8 @@
 """Which Placer processes a deployment runs, where, and at which address. Pure: cells in, a list out.
 
 A cell's processes are spread over its service hosts in turn. In bridge mode every process has addresses of its own; in host
-mode it shares the machine's, and the second process of a kind on one machine takes the next port.
+mode it shares the machine's, and the second process of a kind on one machine takes the next port. An agent has a driver: `sim`
+agents are counted, an agent of containers (`docker`) runs beside each service host's engine or nowhere.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ PORTS = {"api": 8700, "scheduler": 8790, "agent": 0}
 
 
 def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> list[dict[str, Any]]:
-    """All processes of all `cells`: name, kind, cell, region, host, address, wan_address (bridge mode), port."""
+    """All processes of all `cells`: name, kind, cell, region, host, address, wan_address (bridge mode), port, driver (agents).
+
+    `counts`: processes of each kind in a cell; `docker` above 0 adds an agent of containers for each service host.
+    """
     processes = []
     for cell in cells:
         hosts = cell["services"]
@@ -26,15 +30,20 @@ def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> lis
                 f"cell {cell['name']} has no service host: put one of its hosts in the group placer"
             )
         for kind, first_port in PORTS.items():
-            for n in range(int(counts[kind])):
+            count = int(counts[kind])
+            docker = len(hosts) if kind == "agent" and int(counts.get("docker", 0)) > 0 else 0
+            for n in range(count + docker):
+                contained = n >= count
+                number = n + 1 - count if contained else n + 1
                 process = {
-                    "name": f"{cell['name']}-{kind}-{n + 1}",
+                    "name": f"{cell['name']}-{'docker' if contained else kind}-{number}",
                     "kind": kind,
                     "cell": cell["name"],
                     "cell_index": cell["index"],
                     "region": cell["region"],
-                    "number": n + 1,
-                    "host": hosts[n % len(hosts)]["name"],
+                    "number": number,
+                    "host": hosts[(number - 1) % len(hosts)]["name"],
+                    "driver": ("docker" if contained else "sim") if kind == "agent" else "",
                 }
                 if "addresses" in cell:
                     plan = cell["addresses"][kind]
@@ -50,12 +59,26 @@ def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> lis
                     }
                 else:
                     process |= {
-                        "address": hosts[n % len(hosts)]["address"],
+                        "address": hosts[(number - 1) % len(hosts)]["address"],
                         "wan_address": "",
                         "port": first_port + n // len(hosts) if first_port else 0,
                     }
                 processes.append(process)
     return processes
+
+
+def placer_docker_host_parts(
+    process: dict[str, Any], count: int, share: float, ratio: float
+) -> list[dict[str, Any]]:
+    """The hosts that an agent of containers divides its machine into, as its hosts file has them."""
+    return [
+        {
+            "name": f"{process['name']}-h{number}",
+            "share": float(share),
+            "ratios": {"VCPU": float(ratio)},
+        }
+        for number in range(1, int(count) + 1)
+    ]
 
 
 def placer_scheduler_urls(processes: list[dict[str, Any]], region: str) -> dict[str, list[str]]:
@@ -132,6 +155,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
+            "placer_docker_host_parts": placer_docker_host_parts,
             "placer_gate_arguments": placer_gate_arguments,
             "placer_history_mount": placer_history_mount,
             "placer_processes": placer_processes,

@@ -281,6 +281,7 @@ def check_sizes(site: Site) -> Problems:
         ("placer_api_count", 1),
         ("placer_scheduler_count", 1),
         ("placer_agent_count", 0),
+        ("placer_docker_hosts", 0),
         ("placer_nodes_per_cell", 0),
     ):
         number = whole(site.shared(name, least))
