@@ -185,7 +185,10 @@ def test_service_roles_have_only_what_they_need(
         pytest.param({"resources": {"VCPU": 1}, "cell": "mars1"}, 400, "mars1", id="unknown cell"),
         pytest.param({"resources": {"VCPU": 1}, "colour": 1}, 400, "colour", id="unknown field"),
         pytest.param(
-            {"resources": {"VCPU": 1}, "name": "x" * 100_000}, 413, "65536", id="oversized body"
+            {"resources": {"VCPU": 1}, "name": "x" * 1_100_000},
+            413,
+            "1048576",
+            id="oversized body",
         ),
     ],
 )

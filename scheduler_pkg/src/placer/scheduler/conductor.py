@@ -32,7 +32,7 @@ from placer.model.request import Placement, Reason, Request, Stage, Timings
 from placer.model.work import Work
 from placer.scheduler.claimer import Effort
 from placer.scheduler.placing import Placed, Placing
-from placer.scheduler.refusals import PASSING
+from placer.scheduler.refusals import worth_waiting
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.turns import Turns
 from placer.scheduler.worklog import RequestLog
@@ -250,7 +250,7 @@ class Conductor:
     async def _record_reason(self, request: Request, reason: Reason, effort: Effort) -> Request:
         """Refuse; or wait, if a later try may end otherwise and the deadline allows one."""
         cost = self._cost(request, effort)
-        waits = reason.code in PASSING and self._requests.now_ms < request.deadline_ms
+        waits = worth_waiting(reason, request) and self._requests.now_ms < request.deadline_ms
         if waits:
             if request.reason is not None and request.reason.code == reason.code:
                 return request

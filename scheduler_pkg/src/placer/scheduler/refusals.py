@@ -31,10 +31,15 @@ INVALID_INPUT: Final = "invalid_input"
 BUILD_FAILED: Final = "build_failed"
 SERVER_GROUP_UNKNOWN: Final = "server_group_unknown"
 
-#: Outcomes that may be different a moment later: worth waiting for until the request's deadline.
-PASSING: Final = frozenset(
-    {NO_VALID_HOST, CELL_UNREACHABLE, CLAIM_UNKNOWN, CLAIM_CONTENDED, OVERLOADED}
-)
+#: Nobody's fault and over in a moment: tried again until the request's deadline, asked for or not.
+FLEETING: Final = frozenset({CLAIM_UNKNOWN, CLAIM_CONTENDED})
+#: Outcomes that may be different later: waited out only by a request that asked for a deadline.
+PASSING: Final = FLEETING | {NO_VALID_HOST, CELL_UNREACHABLE, OVERLOADED}
+
+
+def worth_waiting(reason: Reason, request: Request) -> bool:
+    """Whether a later try may end otherwise, and the caller wants to wait for it."""
+    return reason.code in (PASSING if request.spec.deadline_s else FLEETING)
 
 
 class Nowhere(Struct, frozen=True):
