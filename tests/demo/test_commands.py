@@ -64,6 +64,12 @@ def test_env_leads_to_every_api(exports: dict[str, str], deployment: Deployment)
         assert body["hosts"]
 
 
+def test_env_leads_to_the_command_line() -> None:
+    """A shell that has eval'ed it runs ``placer`` against the first cell."""
+    said = command("sh", "-c", 'eval "$(./demo env)" && placer host list --limit 2 --json')
+    assert len(json.loads(said)) == 2
+
+
 def test_api_refuses_without_token(exports: dict[str, str]) -> None:
     """No token and a wrong token get nothing but an error with a code."""
     for token in (None, "not-the-token"):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import placer
 from deployment import ROOT
 
 
@@ -105,6 +107,54 @@ def test_old_python_is_refused_before_anything_is_made(elsewhere: Path, tmp_path
     assert "Python 3.11 or newer is needed" in done.stderr
     assert "Python 3.9.2" in done.stderr
     assert not (elsewhere / ".demo").exists()
+
+
+@pytest.fixture
+def deployed(elsewhere: Path) -> Path:
+    """As after ./demo, in a folder with an awkward name: an engine with two APIs, a token, and what was installed."""
+    root = elsewhere / "it's a demo"
+    (root / "scheduler_pkg").mkdir(parents=True)
+    for name in ("demo", "requirements"):
+        (elsewhere / name).rename(root / name)
+    (root / "scheduler_pkg/src").symlink_to(ROOT / "scheduler_pkg/src")
+    for folder in (".demo/secrets", ".demo/venv/bin", "engine"):
+        (root / folder).mkdir(parents=True)
+    (root / ".demo/secrets/api_token").write_text("t0ken")
+    python = root / ".demo/venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    docker = root / "engine/docker"
+    docker.write_text(
+        "#!/bin/sh\necho demo-ams1-api-1 127.0.0.1:8702-\\>8700/tcp\n"
+        "echo demo-nyc1-api-1 127.0.0.1:8701-\\>8700/tcp\n"
+    )
+    docker.chmod(0o755)
+    return root
+
+
+def test_env_gives_a_shell_the_command_line(deployed: Path) -> None:
+    """After eval, addresses and token are set and ``placer`` runs, in any folder, however often it is done."""
+    (deployed / "typer.py").write_text("raise SystemExit('the wrong typer')")
+    script = 'eval "$(./demo env)"; first=$PATH; eval "$(./demo env)"; [ "$first" = "$PATH" ] || exit 9\n'
+    script += 'echo "$PLACER_URL $PLACER_CELL $PLACER_URL_AMS1 $PLACER_TOKEN"; placer --version\n'
+    script += "placer request create -r VCPU=two"
+    path = f"{deployed}/engine:/usr/bin:/bin"
+    done = call("sh", "-c", script, cwd=deployed, env={"PATH": path})
+    assert done.stdout.splitlines() == [
+        "http://127.0.0.1:8701 nyc1 http://127.0.0.1:8702 t0ken",
+        placer.__version__,
+    ], done.stderr
+    assert done.returncode == 2
+    assert "Write it as VCPU=2." in done.stderr
+
+
+def test_env_without_what_was_installed_says_so(deployed: Path) -> None:
+    """No half-set shell: nothing on stdout, and what to type."""
+    (deployed / ".demo/venv/bin/python").unlink()
+    done = call("./demo", "env", cwd=deployed, env={"PATH": f"{deployed}/engine:/usr/bin:/bin"})
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Make it anew: ./demo" in done.stderr
 
 
 def test_one_run_at_a_time(elsewhere: Path) -> None:

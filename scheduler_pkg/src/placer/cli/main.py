@@ -96,6 +96,12 @@ def run(argv: list[str] | None = None) -> Any:
         if error.remedy:
             print(f"        {error.remedy}", file=sys.stderr)
         sys.exit(exits.of(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("placer"):
+            raise  # a part of ours is missing: a fault, not a lean installation
+        print(f"placer: This command needs {error.name}, which is not here.", file=sys.stderr)
+        print("        Run it in a container of the services' image.", file=sys.stderr)
+        sys.exit(exits.Exit.FAILED)
     except KeyboardInterrupt:
         print("placer: stopped.", file=sys.stderr)
         sys.exit(exits.Exit.STOPPED)

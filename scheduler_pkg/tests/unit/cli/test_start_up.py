@@ -29,3 +29,26 @@ def test_commands_for_people_import_no_library_of_the_services() -> None:
         timeout=60,
     )
     assert ended.stdout.split() == []
+
+
+def test_a_command_of_the_services_says_what_it_lacks() -> None:
+    """Where only the libraries of the command line are, there is a message and no traceback."""
+    script = (
+        "import sys\n"
+        "sys.modules['structlog'] = None\n"
+        "from placer.cli.main import run\n"
+        "run(['api', '--settings', 'x.toml'])\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        "placer: This command needs structlog, which is not here.",
+        "        Run it in a container of the services' image.",
+    ]
