@@ -80,12 +80,17 @@ class CommandKind(enum.StrEnum):
 
 
 class GuestState(Struct, frozen=True, omit_defaults=True):
-    """How an instance is: ``running``, ``stopped``, or ``lost`` (removed behind the agent's back)."""
+    """How an instance is: ``running``, ``stopped``, or ``lost`` (removed behind the agent's back).
+
+    ``version`` grows with every change of this instance on this host, also when the agent's journal
+    was lost in between: of two states the higher is the newer. It is below 2**44.
+    """
 
     host: str
     claim: str
     state: str
     why: str = ""
+    version: int = 0
 
 
 class States(Struct, frozen=True, tag="states"):

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from placer.claims.operations import Operation, Refusal
+from placer.model.messages import GuestState
 from placer.model.records import HostRow, Record
 
 
@@ -38,6 +39,12 @@ class Events(Protocol):
 
     async def gone(self, row: HostRow, record: Record) -> None:
         """The instance is destroyed; the claim is about to leave the row."""
+
+    async def guest(self, row: HostRow, state: GuestState) -> None:
+        """How the instance of a claim on the row is now: it stopped, runs again, or was lost.
+
+        Of two states of one instance the one with the higher ``version`` is the newer.
+        """
 
 
 #: The agents by which other processes of the cell serve some of these hosts (uuids), told which

@@ -18,6 +18,7 @@ from placer import failpoints
 from placer.claims.operations import NoteBuild
 from placer.errors import Conflict, PlacerError, UnknownCell
 from placer.model.instance import Instance
+from placer.model.messages import GuestState
 from placer.model.records import HostRow, Record
 from placer.model.request import Placement, Request, Stage
 from placer.scheduler.background import Background
@@ -94,6 +95,10 @@ class Lifecycle:
             await self._releasing.leave_group(request, record.id)
         failed = request is not None and row.host in request.tried
         await self._list(row, record, "failed" if failed else "deleted")
+
+    async def guest(self, row: HostRow, state: GuestState) -> None:
+        """The instance stopped, runs again, or was lost."""
+        log.info("guest", host=row.name, claim=state.claim, state=state.state, why=state.why)
 
     # -- changes of the request; each returns whether it is done, else it is tried on what is stored
 
