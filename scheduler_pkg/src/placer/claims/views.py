@@ -56,7 +56,7 @@ class ViewWriter:
 
         An agent's steps leave the free amounts as they are; one write a second carries them.
         """
-        if row.kind is RowKind.GROUP:
+        if row.kind in (RowKind.GROUP, RowKind.QUOTA):
             return
         view = summarize(row, cell=self._store.cell, region=self._store.region)
         urgent = old is None or _differs(

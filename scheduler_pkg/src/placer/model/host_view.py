@@ -114,8 +114,8 @@ def summarize(row: HostRow, *, cell: str, region: str) -> HostView:
 
 
 def bucket_of(seen: HostRow | HostView, buckets: int) -> int | None:
-    """The partition of ``host_view`` that a row's view is in; None: groups have no view."""
-    if seen.kind is RowKind.GROUP:
+    """The partition of ``host_view`` that a row's view is in; None: groups and quotas have no view."""
+    if seen.kind in (RowKind.GROUP, RowKind.QUOTA):
         return None
     if seen.kind is RowKind.HOST:
         return ids.bucket_of(seen.host, buckets)

@@ -53,11 +53,13 @@ class RowKind(enum.StrEnum):
 
     ``host``: a compute host. ``pool``: a sharing provider (storage, addresses), used by hosts of its
     aggregates. ``group``: a server group; its claims are the members and where they are.
+    ``quota``: a cell's slice of a project's quota; its claims are the shares that instances have of it.
     """
 
     HOST = "host"
     POOL = "pool"
     GROUP = "group"
+    QUOTA = "quota"
 
 
 class Inventory(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -93,6 +95,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     A claim record has a ``consumer``, a ``state`` and negative ``amounts`` by slot; ``units`` says
     which device gave how much: {slot: {device: amount}}. ``group`` is the server group it belongs
     to, ``data`` what a row that is not a host keeps with an entry, ``tag`` as the module says.
+    ``epoch`` counts the claims that its consumer had before this one: it grows with every move.
     """
 
     id: str
@@ -113,6 +116,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     group: str = ""
     data: dict[str, str] = {}
     tag: str = ""
+    epoch: int = 0
 
     @property
     def is_claim(self) -> bool:

@@ -33,12 +33,14 @@ class Stage(enum.StrEnum):
     """Where a request is.
 
     accepted -> placed -> built, or refused; a failed build leads back to accepted (an alternate is
-    tried) or to failed. cancelling leads to cancelled once everything it held is freed.
+    tried) or to failed. cancelling leads to cancelled once everything it held is freed. moving: all
+    is placed, and single instances are on their way to other claims.
     """
 
     ACCEPTED = "accepted"
     PLACED = "placed"
     BUILT = "built"
+    MOVING = "moving"
     REFUSED = "refused"
     FAILED = "failed"
     CANCELLING = "cancelling"
@@ -47,7 +49,7 @@ class Stage(enum.StrEnum):
     @property
     def is_final(self) -> bool:
         """Nobody works on it any more, unless a build fails or somebody cancels it."""
-        return self not in (Stage.ACCEPTED, Stage.CANCELLING)
+        return self not in (Stage.ACCEPTED, Stage.MOVING, Stage.CANCELLING)
 
 
 class Strategy(enum.StrEnum):
@@ -142,6 +144,7 @@ class Placement(Struct, frozen=True, omit_defaults=True):
     """One instance's place: its host and the claim that holds it there.
 
     ``units`` says which devices it was given ({slot: {device: amount}}), an address among them.
+    ``epoch`` counts its earlier claims; ``resources`` is what it was resized to, if it was.
     """
 
     cell: str
@@ -151,6 +154,47 @@ class Placement(Struct, frozen=True, omit_defaults=True):
     instance: str
     units: dict[str, dict[str, int]] = {}
     built: bool = False
+    epoch: int = 0
+    resources: dict[str, int] = {}
+
+
+class MoveKind(enum.StrEnum):
+    """Why one instance leaves its claim.
+
+    ``move``: to another host; ``resize``: to other amounts, where it is or elsewhere; ``evacuate``:
+    away from a host that is down; ``delete``: for good.
+    """
+
+    MOVE = "move"
+    RESIZE = "resize"
+    EVACUATE = "evacuate"
+    DELETE = "delete"
+
+
+class Move(Struct, frozen=True, omit_defaults=True):
+    """What one instance of a request is on its way to; ``by`` whom and ``why`` as they said.
+
+    ``new`` is the claim that it is to have, once there is one; until that is built the instance stays
+    what the request's placements say. ``old`` is the claim that it left, until that is given up.
+    ``fenced``: its old claim is ``deleting`` already, there is no way back. ``tried`` are hosts that
+    could not build it, ``epoch`` is that of the claim it leaves. ``cell`` and ``host`` (a name) say
+    where to, ``resources`` how large.
+    """
+
+    instance: str
+    kind: MoveKind
+    asked_ms: int
+    deadline_ms: int
+    by: str = ""
+    why: str = ""
+    cell: str = ""
+    host: str = ""
+    resources: dict[str, int] = {}
+    tried: tuple[str, ...] = ()
+    epoch: int = 0
+    fenced: bool = False
+    new: Placement | None = None
+    old: Placement | None = None
 
 
 class Alternate(Struct, frozen=True, omit_defaults=True):
@@ -161,12 +205,23 @@ class Alternate(Struct, frozen=True, omit_defaults=True):
     host_name: str
 
 
+class Shortage(Struct, frozen=True):
+    """What is left of a project's quota in ``cell``: less than was ``asked`` of one class."""
+
+    cell: str
+    resource_class: str
+    asked: int
+    left: int
+    limit: int
+
+
 class Reason(Struct, frozen=True, omit_defaults=True):
     """Why a request was refused or failed.
 
     ``rejected`` counts hosts by the reason that removed them, ``left`` those that each filter let
     through (in order), ``cells`` those left in the end by cell;
-    ``nearest`` says which host came closest and what it lacks, ``remedy`` what to change.
+    ``nearest`` says which host came closest and what it lacks, ``remedy`` what to change. ``quota``
+    is there when the project's quota was in the way.
     """
 
     code: str
@@ -177,6 +232,7 @@ class Reason(Struct, frozen=True, omit_defaults=True):
     cells: dict[str, int] = {}
     nearest: str = ""
     remedy: str = ""
+    quota: Shortage | None = None
 
 
 class Timings(Struct, frozen=True, omit_defaults=True):
@@ -198,6 +254,7 @@ class Request(Struct, frozen=True, omit_defaults=True):
     """A request as stored. Every change is an LWT on its row ``IF rev = ?``; ``rev`` only grows.
 
     ``owner`` is the scheduler process that changed it last. ``tried`` are hosts whose build failed.
+    ``moves`` are instances on their way to another claim, ``ended`` how many are gone for good.
     ``asked`` is a digest of what was asked for under an idempotency key.
     """
 
@@ -220,6 +277,20 @@ class Request(Struct, frozen=True, omit_defaults=True):
     timings: Timings = Timings()
     trace: str = ""
     asked: str = ""
+    moves: tuple[Move, ...] = ()
+    ended: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Instances that it has no claim for and wants one."""
+        return max(0, self.spec.count - self.ended - len(self.placements))
+
+    @property
+    def held(self) -> tuple[Placement, ...]:
+        """Everything it names: placements, and the claims that its moves come to and leave."""
+        further = [p for move in self.moves for p in (move.new, move.old) if p is not None]
+        own = {placement.claim for placement in self.placements}
+        return *self.placements, *(p for p in further if p.claim not in own)
 
     def to(self, stage: Stage, now_ms: int, why: str = "", **changed: object) -> Request:
         """This request in ``stage`` at the next revision."""

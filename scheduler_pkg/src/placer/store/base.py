@@ -16,6 +16,7 @@ from placer.model.commit_record import CommitRecord, Decision
 from placer.model.groups import ServerGroup
 from placer.model.host_view import HostView
 from placer.model.instance import Instance
+from placer.model.quotas import Quota
 from placer.model.records import HostRow
 from placer.model.request import Request
 from placer.model.work import Work
@@ -184,3 +185,7 @@ class Catalog(Protocol):
 
     @property
     def groups(self) -> GroupStore: ...
+
+    @property
+    def quotas(self) -> NamedStore[Quota]:
+        """By project; each is read with the revision of its row, which grows with every change."""

@@ -52,6 +52,7 @@ _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "global.image": ("MODIFY",),
         "global.server_group": ("MODIFY",),
         "global.server_group_by_project": ("MODIFY",),
+        "global.quota": ("MODIFY",),
     },
     "placer_scheduler": {
         "cell.host": ("SELECT", "MODIFY"),

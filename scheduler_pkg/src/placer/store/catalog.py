@@ -1,4 +1,4 @@
-"""Flavors, images and server groups on Cassandra, in the keyspace that every datacenter has.
+"""Flavors, images, server groups and quotas on Cassandra, in the keyspace that every datacenter has.
 
 Writes are plain and ordered by ``rev``: the time in microseconds, and always above the revision that
 was read, so that a server whose clock is behind can still replace what it sees. Of two writers at
@@ -15,6 +15,7 @@ import msgspec
 
 from placer.model.catalog import Flavor, Image
 from placer.model.groups import ServerGroup
+from placer.model.quotas import Quota
 from placer.model.request import Request
 from placer.store import statements
 from placer.store.statements import NamedTable, Statement
@@ -38,8 +39,8 @@ class CassandraNamed(Generic[_T]):
         self._decode = msgspec.json.Decoder(kind).decode
 
     async def get(self, name: str) -> _T | None:
-        _, body = await self._read(name)
-        return self._decode(body) if body else None
+        rev, body = await self._read(name)
+        return self._made(body, rev) if body else None
 
     async def put(self, name: str, value: _T) -> bool:
         rev, body = await self._read(name)
@@ -61,11 +62,15 @@ class CassandraNamed(Generic[_T]):
         while len(found) < limit:
             wanted = limit - len(found)
             rows = await self._session.execute(self._table.page, after, wanted)
-            found += [self._decode(body) for _, gone, body in rows if not gone]
+            found += [self._made(body, rev) for _, gone, body, rev in rows if not gone]
             if len(rows) < wanted:
                 break
             after = rows[-1][0]  # it grows: the loop ends with the table
         return found
+
+    def _made(self, body: str, rev: int) -> _T:
+        """The definition that a row holds."""
+        return self._decode(body)
 
     async def _read(self, name: str) -> tuple[int, str]:
         """Revision and body; (0, '') if it never was, an empty body if it is gone."""
@@ -78,6 +83,19 @@ class CassandraNamed(Generic[_T]):
     async def _write(self, name: str, above: int, body: str) -> None:
         rev = _next(above)
         await self._session.execute(self._table.put, name, rev, not body, body, rev)
+
+
+class CassandraQuotas(CassandraNamed[Quota]):
+    """Quotas by project, each with the revision of its row."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session, statements.QUOTAS, Quota)
+
+    async def put(self, name: str, value: Quota) -> bool:
+        return await super().put(name, msgspec.structs.replace(value, rev=0))
+
+    def _made(self, body: str, rev: int) -> Quota:
+        return msgspec.structs.replace(super()._made(body, rev), rev=rev)
 
 
 class CassandraGroups:
@@ -144,6 +162,7 @@ class CassandraCatalog:
         self.flavors = CassandraNamed(session, statements.FLAVORS, Flavor)
         self.images = CassandraNamed(session, statements.IMAGES, Image)
         self.groups = CassandraGroups(session)
+        self.quotas = CassandraQuotas(session)
 
 
 class CassandraRequestIndex:

@@ -271,7 +271,7 @@ def _named(table: str) -> NamedTable:
         ),
         page=Statement(
             name=f"page_{table}",
-            cql=f"SELECT name, gone, body FROM {{keyspace}}.{table} "
+            cql=f"SELECT name, gone, body, rev FROM {{keyspace}}.{table} "
             "WHERE shard = 0 AND name > ? LIMIT ?",
             consistency=Cl.LOCAL_QUORUM,
             idempotent=True,
@@ -288,6 +288,7 @@ def _named(table: str) -> NamedTable:
 
 FLAVORS: Final = _named("flavor")
 IMAGES: Final = _named("image")
+QUOTAS: Final = _named("quota")
 
 GET_SERVER_GROUP: Final = Statement(
     name="get_server_group",
@@ -373,6 +374,7 @@ GLOBAL_STATEMENTS: Final = (
     LIST_INSTANCES_AFTER,
     *(FLAVORS.get, FLAVORS.page, FLAVORS.put),
     *(IMAGES.get, IMAGES.page, IMAGES.put),
+    *(QUOTAS.get, QUOTAS.page, QUOTAS.put),
     GET_SERVER_GROUP,
     PUT_SERVER_GROUP,
     PUT_SERVER_GROUP_BY_PROJECT,

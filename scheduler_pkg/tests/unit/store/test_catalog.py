@@ -27,7 +27,7 @@ class Tables:
             case "page_flavor":
                 after, limit = params
                 names = [name for name in sorted(self.flavors) if name > after][:limit]
-                return [(name, *self.flavors[name][1:]) for name in names]
+                return [(name, *self.flavors[name][1:], self.flavors[name][0]) for name in names]
             case "put_flavor":
                 self._put(self.flavors, params[0], *params[1:])
             case "get_server_group":
