@@ -23,6 +23,7 @@ from placer.claims.operations import (
     with_records,
     without,
 )
+from placer.claims.quotas import TakeShare
 from placer.model import groups
 from placer.model.groups import Place, Policy, Scope
 from placer.model.records import ClaimState, HostRow, HostStatus, Record, RowKind
@@ -101,7 +102,7 @@ def member_id(claim: str) -> str:
 
 
 #: What a write set may bring to a row.
-Addition = AddClaim | Carry | JoinGroup
+Addition = AddClaim | Carry | JoinGroup | TakeShare
 
 
 class Prepare(Change, frozen=True):

@@ -31,6 +31,7 @@ from msgspec import Struct
 from placer import failpoints, metrics
 from placer.claims.operations import Change, Refusal
 from placer.claims.protocol import HostWriter, Tally
+from placer.claims.quotas import TakeShare
 from placer.claims.tags import Addition, JoinGroup, Prepare, Settle
 from placer.errors import (
     Conflict,
@@ -123,7 +124,7 @@ class Alter(Change, frozen=True):
 
 def entry_id(add: Addition) -> str:
     """Id of the record that ``add`` makes."""
-    return add.id if isinstance(add, JoinGroup) else add.claim
+    return add.id if isinstance(add, JoinGroup | TakeShare) else add.claim
 
 
 class WriteSets:
