@@ -10,19 +10,22 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from placer import failpoints
 from placer.claims.operations import ReportInventory
+from placer.claims.tags import member_id
 from placer.model import ids, records
-from placer.model.groups import Policy, Scope, ServerGroup
+from placer.model.commit_record import CommitRecord, Decision, RowKey
+from placer.model.groups import Place, Policy, Scope, ServerGroup
 from placer.model.networks import NetworkSpec, PoolSpec
-from placer.model.records import Inventory, RowKind
+from placer.model.records import ClaimState, Inventory, Record, RowKind
 from placer.model.request import Request, Stage
 from placer.model.resource_classes import ADDRESS
 from placer.scheduler.operator import Operator
 
-from .conducting import World, running, settings
+from .conducting import World, now_ms, running, settings
 from .test_conductor_sim import simulate
 
 SEEDS = range(20)
@@ -45,6 +48,13 @@ class SharedWorld(World):
         await (await process.writer(cell)).submit(host, report, deadline_s=5)
         await asyncio.sleep(1)
         return host
+
+    def leave(self, key: str, record: Record) -> None:
+        """Have an entry on a row of c1 that its writer did not live to see to."""
+        row = self.stores["c1"].rows[key]
+        self.stores["c1"].rows[key] = msgspec.structs.replace(
+            row, rev=row.rev + 1, records=(*row.records, record)
+        )
 
     def operator(self) -> Operator:
         process = self.alive("c1")
@@ -293,6 +303,74 @@ def test_place_of_a_member_that_is_gone_is_free() -> None:
         assert third.stage is Stage.BUILT, third
 
     simulate(world, scenario())
+
+
+@pytest.mark.parametrize("place", ["far", "near"])
+def test_member_whose_claim_is_gone_does_not_refuse_another(place: str) -> None:
+    """Its entry was left behind by a crash: the row is swept before a refusal is believed.
+
+    ``far``: an affinity to a cell with nothing in it; ``near``: an anti-affinity of this one.
+    """
+    world = SharedWorld(5)
+
+    async def scenario() -> None:
+        world.start_all()
+        host = await world.host("a")
+        group = await world.group("affinity" if place == "far" else "anti-affinity", "cell")
+        cell = "c2" if place == "far" else "c1"
+        left = entry_of(group, f"c1.{host}.0123456789abcdef", Place(f"r-{cell}", cell, host))
+        world.leave(group, left)
+        (done,) = await world.all_asked(1, server_group=group, cells=("c1",))
+        assert done.stage is Stage.BUILT, done.reason
+        assert left.id not in {r.id for r in world.stores["c1"].rows[group].records}
+
+    simulate(world, scenario())
+
+
+def test_member_that_nobody_decided_is_waited_out() -> None:
+    """Its coordinator died before the decision: the write set is aborted when it is old enough, and
+    the next member takes the place, though its request named no deadline."""
+    world = SharedWorld(6)
+
+    async def scenario() -> None:
+        world.start_all()
+        host = await world.host("a")
+        group = await world.group("anti-affinity", "cell")
+        store = world.stores["c1"]
+        writeset = ids.new_writeset_id("c1", now_ms())
+        rows = (RowKey("c1", group),)
+        store.records[writeset] = CommitRecord(writeset, Decision.PREPARING, rows, now_ms())
+        left = entry_of(group, f"c1.{host}.0123456789abcdef", Place("r-c1", "c1", host))
+        world.leave(group, msgspec.structs.replace(left, tag=f"+{writeset}"))
+        (done,) = await world.all_asked(1, server_group=group)
+        assert done.stage is Stage.BUILT, done.reason
+
+    simulate(world, scenario())
+
+
+def test_a_true_refusal_is_swept_once() -> None:
+    """A member that is there keeps its place: the row is looked at again, then the refusal stands."""
+    world = SharedWorld(5)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a")
+        group = await world.group("anti-affinity", "cell")
+        (first,) = await world.all_asked(1, server_group=group)
+        before = len(world.stores["c1"].applied)
+        (second,) = await world.all_asked(1, server_group=group)
+        assert (first.stage, second.stage) == (Stage.BUILT, Stage.REFUSED), second
+        assert second.reason is not None
+        assert "group_anti_affinity" in second.reason.rejected
+        assert len(world.stores["c1"].applied) == before
+
+    simulate(world, scenario())
+
+
+def entry_of(group: str, claim: str, place: Place) -> Record:
+    """What a group row keeps of a member."""
+    data = {**place.data, "anchor": claim}
+    return Record(member_id(claim), group, {}, state=ClaimState.BUILT, group=group, data=data)
 
 
 def test_unknown_group_is_refused_by_name() -> None:

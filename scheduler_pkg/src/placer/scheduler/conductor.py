@@ -31,9 +31,10 @@ from placer.model.records import HostRow, Record
 from placer.model.request import Placement, Reason, Request, Stage, Timings
 from placer.model.work import Work
 from placer.scheduler.claimer import Effort
-from placer.scheduler.placing import Placed, Placing
+from placer.scheduler.placing import Placing
 from placer.scheduler.refusals import worth_waiting
 from placer.scheduler.releasing import Releasing
+from placer.scheduler.targets import Placed
 from placer.scheduler.turns import Turns
 from placer.scheduler.worklog import RequestLog
 from placer.settings import Settings

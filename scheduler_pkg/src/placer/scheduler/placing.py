@@ -18,7 +18,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from placer.claims.operations import Refusal
 from placer.errors import (
@@ -30,55 +29,28 @@ from placer.errors import (
 )
 from placer.model import ids
 from placer.model.destinations import Destinations
-from placer.model.groups import Place, ServerGroup
+from placer.model.groups import ServerGroup
 from placer.model.host_view import HostView, summarize
-from placer.model.records import HostRow
 from placer.model.request import Alternate, Reason, Request, RequestSpec, Strategy
 from placer.scheduler import destinations, groups, pools, refusals
 from placer.scheduler.addresses import Addresses
-from placer.scheduler.claimer import Claimer, Effort, Made, Want, merged
+from placer.scheduler.claimer import Claimer, Effort, Made, Want
 from placer.scheduler.groups import GroupFacts
+from placer.scheduler.joining import Joining, Repair
 from placer.scheduler.network import NETWORK_UNKNOWN
 from placer.scheduler.plan import plan
 from placer.scheduler.pools import Completed
 from placer.scheduler.refusals import Nowhere
 from placer.scheduler.searching import Found, Searching
+from placer.scheduler.targets import Exhausted, Placed, Target
 from placer.settings import Settings
 from placer.store.base import CellStores
 
 #: End of the reason of a host that has nothing of a class.
 NOT_OFFERED: Final = ":not_offered"
 
-
-class Placed(Struct, frozen=True):
-    """Claims that stand, and hosts that would have done as well."""
-
-    made: tuple[Made, ...]
-    alternates: tuple[Alternate, ...] = ()
-
-
 #: The definition of a server group; raises NotFound, StoreError.
 FindGroup = Callable[[str], Awaitable[ServerGroup]]
-#: Settle what others left on a row (cell, host). Raises StoreError, Conflict.
-Repair = Callable[[str, str], Awaitable[HostRow | None]]
-
-
-class _Target(Struct, frozen=True):
-    """A host to try. ``rev``: the revision that speaks for it; 0: none was seen."""
-
-    cell: str
-    host: str
-    name: str
-    rev: int = 0
-    completed: Completed | None = None
-
-    @property
-    def alternate(self) -> Alternate:
-        return Alternate(self.cell, self.host, self.name)
-
-
-class _Exhausted(Exception):
-    """A new selection is needed, and the request's deadline does not allow one."""
 
 
 class Placing:
@@ -102,7 +74,7 @@ class Placing:
         self._searching = searching
         self._addresses = addresses
         self._find_group = find_group
-        self._repair = repair
+        self._joining = Joining(settings, claimer, self._targets, self._fill, self._facts, repair)
         self._rng = rng
 
     async def place(
@@ -121,11 +93,11 @@ class Placing:
         except StoreError as error:
             return Reason(refusals.CELL_UNREACHABLE, error.message, remedy=error.remedy)
         cells = self._cells(request.spec)
-        missing = request.spec.count - len(request.placements)
+        missing = request.missing
         if missing <= 0:
             return Placed(())
         if facts is not None and facts.group.has_row:
-            return await self._joining(request, cells, missing, facts, effort)
+            return await self._joining.place(request, cells, missing, facts, effort)
         placed: list[Made] = []
         alternates: tuple[Alternate, ...] = ()
         misses: list[Reason | Nowhere] = []
@@ -181,7 +153,7 @@ class Placing:
             if count == 1:
                 return await self._one(request, cell, facts, effort)
             return await self._several(request, cell, count, facts, effort)
-        except _Exhausted:
+        except Exhausted:
             return refusals.no_alternates(request)
         except (StoreError, Overloaded, Conflict, InvalidInput) as error:
             return refusals.trouble(error)
@@ -214,7 +186,7 @@ class Placing:
         return refusals.contended(cell, effort, said_no, len(tried))
 
     async def _try(
-        self, request: Request, target: _Target, facts: GroupFacts | None, effort: Effort
+        self, request: Request, target: Target, facts: GroupFacts | None, effort: Effort
     ) -> list[Made] | Refusal | None:
         """Claim one instance on ``target``.
 
@@ -268,21 +240,19 @@ class Placing:
         effort: Effort,
         wanted: int,
         tried: set[str],
-    ) -> list[_Target] | Found:
+    ) -> list[Target] | Found:
         """Hosts to try, the best first; where there are none, what was found instead."""
         spec = request.spec
         if spec.host:
-            return [_Target(cell, ids.host_uuid(cell, spec.host), spec.host)]
+            return [Target(cell, ids.host_uuid(cell, spec.host), spec.host)]
         if request.tried:
             # After a failed build the alternates come first; they are not claimed yet.
             left = [a for a in request.alternates if a.cell == cell and a.host not in tried]
             if left:
-                return [_Target(a.cell, a.host, a.host_name) for a in left]
+                return [Target(a.cell, a.host, a.host_name) for a in left]
         found = await self._search(cell, spec, facts, effort, wanted + spec.alternates, tried)
         targets = [
-            _Target(
-                cell, view.host, view.name, view.rev, _completed(spec, view, found.wanted.pools)
-            )
+            Target(cell, view.host, view.name, view.rev, _completed(spec, view, found.wanted.pools))
             for view in found.selection.ranked
         ]
         return targets or found
@@ -297,7 +267,7 @@ class Placing:
         tried: set[str],
     ) -> Found:
         if not effort.searching:
-            raise _Exhausted
+            raise Exhausted
         started = time.perf_counter()
         try:
             return await self._searching.search(
@@ -412,87 +382,6 @@ class Placing:
         if errors and not made:
             raise errors[0]
         return made, refused
-
-    # -- groups that keep their rule in a row of their own
-
-    async def _joining(
-        self,
-        request: Request,
-        cells: list[str],
-        count: int,
-        facts: GroupFacts,
-        effort: Effort,
-    ) -> Placed | Reason:
-        """Instances that join a group row: host by host as the rule leaves them, then one write set.
-
-        With ``partial`` each instance is a write set of its own.
-        """
-        tried = set(request.tried)
-        said_no: Counter[str] = Counter()
-        done: list[Made] = []
-        for _ in range(self._settings.scheduler.attempts_max):
-            if effort.left_s <= 0 or len(done) == count:
-                break
-            at_once = 1 if request.spec.partial else count
-            try:
-                wants = await self._apart(request, cells, at_once, facts, effort, tried)
-                if isinstance(wants, Reason):
-                    return Placed(tuple(done)) if done else wants
-                if reason := await self._fill(wants, request.spec.network):
-                    return Placed(tuple(done)) if done else reason
-                made, refused = await self._claimer.claim_all(request, wants, effort, facts)
-                if facts.group.id in refused:
-                    # It may hold members that are gone, or that nobody decided.
-                    await self._repair(facts.group.home_cell, facts.group.id)
-                if refused:
-                    facts = await self._facts(request.spec) or facts
-            except _Exhausted:
-                return Placed(tuple(done)) if done else refusals.no_alternates(request)
-            except (StoreError, Overloaded, NotFound, Conflict, InvalidInput) as error:
-                return Placed(tuple(done)) if done else refusals.trouble(error)
-            for claim in made:
-                done.append(claim)
-                facts = facts.joined(self._place_of(claim.cell, claim.row.host))
-            for host, why in refused.items():
-                said_no[why] += 1
-                if host != facts.group.id:
-                    tried.add(host)
-        if done:
-            return Placed(tuple(done))
-        return refusals.contended(", ".join(cells), effort, said_no, len(tried))
-
-    async def _apart(
-        self,
-        request: Request,
-        cells: list[str],
-        count: int,
-        facts: GroupFacts,
-        effort: Effort,
-        tried: set[str],
-    ) -> list[Want] | Reason:
-        """A host for each of ``count`` instances, each chosen as if those before it had joined."""
-        wants: list[Want] = []
-        taken: Counter[str] = Counter()
-        known = [self._settings.cluster.cell(name) for name in cells]
-        for _ in range(count):
-            left = groups.cells_left(facts, known)
-            misses: list[Reason | Nowhere] = []
-            for cell in left:
-                targets = await self._targets(request, cell, facts, effort, 1 + len(taken), tried)
-                if isinstance(targets, Found):
-                    misses.append(Nowhere(targets, {}))
-                    continue
-                best = min(targets, key=lambda target: taken[target.host])
-                taken[best.host] += 1
-                wants.append(Want(cell, best.host, completed=best.completed))
-                facts = facts.joined(self._place_of(cell, best.host))
-                break
-            else:
-                return refusals.joined(misses) if misses else refusals.no_cell(facts, cells)
-        return merged(wants)
-
-    def _place_of(self, cell: str, host: str) -> Place:
-        return Place(self._settings.cluster.cell(cell).region, cell, host)
 
 
 def _completed(spec: RequestSpec, view: HostView, shared: Sequence[HostView]) -> Completed | None:

@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from placer.claims.operations import Refusal
 from placer.errors import Conflict, InvalidInput, Overloaded, StoreUnknown
+from placer.model.groups import Policy
 from placer.model.request import Reason, Request
-from placer.scheduler import explain
+from placer.scheduler import explain, groups
 from placer.scheduler.claimer import Effort
 from placer.scheduler.groups import GroupFacts
 from placer.scheduler.network import NETWORK_UNKNOWN
@@ -105,11 +106,22 @@ def contended(cell: str, effort: Effort, refusals: Counter[str], hosts: int) -> 
     )
 
 
+def group_undecided(facts: GroupFacts) -> Reason:
+    group = facts.group
+    return Reason(
+        CLAIM_CONTENDED,
+        f"Members of group {group.name} are being decided; its {group.policy} leaves no other place.",
+        remedy="Ask again.",
+    )
+
+
 def no_cell(facts: GroupFacts, cells: list[str]) -> Reason:
     group = facts.group
+    why = groups.AFFINITY if group.policy is Policy.AFFINITY else groups.ANTI_AFFINITY
     return Reason(
         NO_VALID_HOST,
         f"No cell of {', '.join(cells)} suits the {group.policy} of group {group.name}.",
+        rejected={why: len(cells)},
         remedy="Allow more cells, or use another group.",
     )
 
