@@ -31,6 +31,7 @@ KNOWN: dict[str, dict[str, Any]] = {
         "placer_machine_dir",
         "placer_net_base",
         "placer_network_mode",
+        "placer_plugins",
         "placer_region",
         "placer_run_dir",
         "wan_enabled",
@@ -270,6 +271,21 @@ AMS1 = ("ams1-r1", "ams1-s1")
         ),
         pytest.param(
             everywhere(placer_api_token="x1y2z3"), "fewer than 16 characters", id="a short secret"
+        ),
+        pytest.param(
+            everywhere(placer_plugins=["plugins/mine"]),
+            "plugins/mine, which is no absolute path: begin it with {{ inventory_dir }}",
+            id="a plug-in by a relative path",
+        ),
+        pytest.param(
+            everywhere(placer_plugins=["/nowhere/mine.whl"]),
+            "/nowhere/mine.whl, and there is nothing: name a wheel",
+            id="a plug-in that is not there",
+        ),
+        pytest.param(
+            everywhere(placer_plugins=[str(Path(__file__).parent)]),
+            "which is no package: name a wheel, or a folder with a pyproject.toml",
+            id="a plug-in that is no package",
         ),
         pytest.param(
             everywhere(cassandra_raack="r1"),

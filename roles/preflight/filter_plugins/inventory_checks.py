@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong with an inventory, as sentences: all of it at once, each with its value and a remedy.
 
-Pure: groups and variables in, problems out. Nothing here needs a machine or a fact, so a whole site is checked
-before the first change.
+Groups and variables in, problems out. Nothing here needs a machine or a fact, so a whole site is checked before the first
+change; of the controller only those files are looked at that the inventory names.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Variables = Mapping[str, Any]
@@ -312,6 +313,23 @@ def check_secrets(site: Site) -> Problems:
                     yield f"{host}: {name} has fewer than {SECRET_LENGTH_MIN} characters: remove it, and one is generated"
 
 
+def check_plugins(site: Site) -> Problems:
+    """Packages for the services' image are there, and of a kind that goes into it."""
+    for host in site.members:
+        named = site.read(host, "placer_plugins", [])
+        for name in named if isinstance(named, list) else []:
+            path = Path(str(name))
+            wanted = "name a wheel, or a folder with a pyproject.toml"
+            if not path.is_absolute():
+                yield f"{host}: placer_plugins has {name}, which is no absolute path: begin it with {{{{ inventory_dir }}}} or /"
+            elif not path.exists():
+                yield f"{host}: placer_plugins has {name}, and there is nothing: {wanted}"
+            elif not (
+                path.suffix == ".whl" if path.is_file() else (path / "pyproject.toml").is_file()
+            ):
+                yield f"{host}: placer_plugins has {name}, which is no package: {wanted}"
+
+
 def check_variables(
     site: Site, known: Mapping[str, Mapping[str, Any]], removed: Mapping[str, str]
 ) -> Problems:
@@ -411,6 +429,7 @@ def inventory_problems(
         check_racks(site),
         check_sizes(site),
         check_secrets(site),
+        check_plugins(site),
         check_variables(site, known, removed),
     ]
     if mode == "bridge":

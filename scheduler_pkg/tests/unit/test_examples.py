@@ -16,12 +16,18 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in EXAMPLES.glob("*/README.md")))
 def test_example_works_once_installed(name: str, tmp_path: Path) -> None:
-    """pip builds and installs the package outside of Placer; entry points do the rest. No network."""
+    """pip builds and installs the package outside of Placer; entry points do the rest. No network.
+
+    ``placer plugins`` lists what it adds.
+    """
     target, copy = tmp_path / "installed", tmp_path / "source"
     _copy(EXAMPLES / name, copy)
     options = "--quiet --no-index --no-deps --no-build-isolation --no-cache-dir"
     _run(["pip", "install", *options.split(), "--target", str(target), str(copy)], {})
     sources = f"{Path(placer.__file__).parents[1]}{os.pathsep}{target}"
+    assert f"placer-{name.replace('_', '-')}" in _run(
+        ["placer", "plugins"], {"PYTHONPATH": sources}
+    )
     options = f"-q -p no:cacheprovider --import-mode=importlib -c {os.devnull}"
     tests = str(EXAMPLES / name / "tests")
     _run(["pytest", *options.split(), "--rootdir", str(tmp_path), tests], {"PYTHONPATH": sources})
@@ -36,7 +42,7 @@ def _copy(source: Path, target: Path) -> None:
             copied.write_bytes(path.read_bytes())
 
 
-def _run(module: list[str], environment: dict[str, str]) -> None:
+def _run(module: list[str], environment: dict[str, str]) -> str:
     ended = subprocess.run(
         [sys.executable, "-m", *module],
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
@@ -46,3 +52,4 @@ def _run(module: list[str], environment: dict[str, str]) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout

@@ -32,6 +32,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "scheduler": ("scheduler", "Decide and claim; hold the agents' connections."),
     "agent": ("agent", "Manage hosts: find their claims, build, settle."),
     "schema": ("schema", "Plan or apply keyspaces, tables, roles."),
+    "plugins": ("plugins", "Print what installed packages add."),
     "reference": ("reference", "Print a page of docs/reference."),
     "settings": ("settings", "Print every setting with its default."),
     "pool": ("pool", "Show and make pools that hosts share."),
