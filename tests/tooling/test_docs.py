@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,21 +15,53 @@ from suites.process import tracked
 PAGES = tracked("*.md")
 
 
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def links(page: Path) -> list[str]:
+    """Targets of a page's links inside the repository."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    return [target for target in targets if not re.match(r"[a-z]+:", target)]
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link may have after its #: made of headings; a repeated one has a number."""
+    found: set[str] = set()
+    for title in re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE):
+        slug = base = re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        number = 0
+        while slug in found:
+            number += 1
+            slug = f"{base}-{number}"
+        found.add(slug)
+    return found
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     """Relative links name files that are there, and headings that the page has."""
     path = ROOT / page
-    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        if re.match(r"[a-z]+:", target):
-            continue
+    for target in links(path):
         file, _, heading = target.partition("#")
         goal = (path.parent / file) if file else path
         assert goal.exists(), f"{page}: {target}"
         if heading and goal.suffix == ".md":
-            headings = re.findall(r"^#+ (.+)$", goal.read_text(), re.MULTILINE)
-            slugs = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings}
-            assert heading in slugs, f"{page}: {target}"
+            assert heading in anchors(goal), f"{page}: {target}"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    """No page that nobody finds: README.md leads to all of docs and all roles, link by link."""
+    seen: set[Path] = set()
+    ahead = [ROOT / "README.md"]
+    while ahead:
+        page = ahead.pop().resolve()
+        if page not in seen and page.suffix == ".md" and page.exists():
+            seen.add(page)
+            ahead += [page.parent / target.partition("#")[0] for target in links(page)]
+    lost = [page for page in PAGES if (ROOT / page).resolve() not in seen]
+    assert lost == []
 
 
 @pytest.mark.parametrize("struct", [Report, CrossCell])
