@@ -57,23 +57,24 @@ class Releasing:
         It is final once every claim is gone; else agents have work to do, and the hub writes the
         end. Safe to repeat.
         """
-        gone = await asyncio.gather(*(self._gone(request, p) for p in request.placements))
+        held = request.held
+        gone = await asyncio.gather(*(self._gone(request, p) for p in held))
         failpoints.reach("cancel.released")
         return await self.without(
-            request,
-            {p.claim for p, is_gone in zip(request.placements, gone, strict=True) if is_gone},
+            request, {p.claim for p, is_gone in zip(held, gone, strict=True) if is_gone}
         )
 
     async def without(self, request: Request, claims: Iterable[str]) -> Request:
         """Take ``claims``, which left their rows, out of a cancelling request."""
         gone = set(claims)
-        left = tuple(p for p in request.placements if p.claim not in gone)
+        left = tuple(p for p in request.held if p.claim not in gone)
         if not left:
             final = Stage.FAILED if request.reason is not None else Stage.CANCELLED
-            return (await self._requests.change(request, final, placements=())).request
-        if len(left) == len(request.placements):
+            return (await self._requests.change(request, final, placements=(), moves=())).request
+        if len(left) == len(request.held):
             return request
-        changed = await self._requests.change(request, Stage.CANCELLING, placements=left)
+        # What a move came to or left is now one more claim to be released.
+        changed = await self._requests.change(request, Stage.CANCELLING, placements=left, moves=())
         return changed.request
 
     def give_back(self, lost: Iterable[Made]) -> None:
