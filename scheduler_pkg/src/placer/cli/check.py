@@ -125,7 +125,10 @@ def _write(out: Path, verdict: Verdict) -> None:
         part.write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=1) + b"\n")
         part.replace(out)
     except OSError as error:
-        raise InvalidInput(f"Cannot write {out}: {error.strerror}.") from error
+        raise InvalidInput(
+            f"Cannot write {out}: {error.strerror}.",
+            remedy="Name another file with --out, in a folder that is there and may be written to.",
+        ) from error
 
 
 def _tell(verdict: Verdict) -> None:

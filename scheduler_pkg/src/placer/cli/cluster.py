@@ -63,5 +63,8 @@ def _node(text: str) -> Node:
     name, _, addresses = text.partition("=")
     contact, _, address = addresses.partition(",")
     if not (name and contact and address):
-        raise InvalidInput(f"--node {text!r} is not NAME=CONTACT,ADDRESS.")
+        raise InvalidInput(
+            f"--node {text!r} is not NAME=CONTACT,ADDRESS.",
+            remedy="Write it as nyc1-r1=10.90.1.11,10.91.1.11.",
+        )
     return Node(name=name, contact=contact, address=address)

@@ -126,7 +126,8 @@ def connect(url: str, token: str, timeout_s: float = TIMEOUT_S) -> Connection:
     """A connection; raises InvalidInput when address or token are missing or cannot be used."""
     if not url:
         raise InvalidInput(
-            "No API is named.", remedy="Set PLACER_URL, or give --url http://HOST:PORT."
+            "No API is named.",
+            remedy='Set PLACER_URL, or give --url http://HOST:PORT. For the demo: eval "$(./demo env)".',
         )
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -158,7 +159,10 @@ def _read_token(given: str) -> str:
                 f"There is no file {given} with a token.", remedy="Correct PLACER_TOKEN or --token."
             )
     except OSError as error:
-        raise InvalidInput(f"Cannot read the token {given}: {error.strerror}.") from None
+        raise InvalidInput(
+            f"Cannot read the token {given}: {error.strerror}.",
+            remedy="Run it as a user who may read the file, or give the token itself.",
+        ) from None
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable():
         raise InvalidInput(

@@ -6,6 +6,7 @@ traceback for what a user can cause.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -66,6 +67,14 @@ class _LazyGroup(TyperGroup):
         command.name = cmd_name
         return command
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the first word names; one that nobody has is answered with the nearest."""
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else "placer --help lists them."
+            ctx.fail(f"There is no command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands without importing any of them."""
         with formatter.section("Commands"):
@@ -91,7 +100,7 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 def run(argv: list[str] | None = None) -> Any:
     """Entry point of the ``placer`` script."""
     try:
-        app(args=argv)
+        app(args=argv, prog_name="placer")
     except PlacerError as error:
         print(f"placer: {error.message}", file=sys.stderr)
         if error.remedy:

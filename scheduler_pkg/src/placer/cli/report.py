@@ -31,7 +31,10 @@ def command(
         part.write_bytes(encoded)
         part.replace(path)
     except OSError as error:
-        raise InvalidInput(f"Cannot write {path}: {error.strerror}.") from error
+        raise InvalidInput(
+            f"Cannot write {path}: {error.strerror}.",
+            remedy="Run it as whoever made the folder; the demo's is that of who started it.",
+        ) from error
     if as_json:
         sys.stdout.write(encoded.decode())
     else:

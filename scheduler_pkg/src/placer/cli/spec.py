@@ -43,7 +43,10 @@ def from_file(path: Path | None) -> dict[str, Any]:
             with path.open("rb") as file:
                 content = file.read(_FILE_BYTES_MAX)
     except OSError as error:
-        raise InvalidInput(f"Cannot read {path}: {error.strerror}.") from None
+        raise InvalidInput(
+            f"Cannot read {path}: {error.strerror}.",
+            remedy="Correct --file; - stands for standard input.",
+        ) from None
     try:
         found: dict[str, Any] = msgspec.json.decode(content, type=dict[str, Any])
     except msgspec.DecodeError as error:

@@ -58,5 +58,8 @@ def hosts(
     try:
         out.write_bytes(msgspec.json.format(msgspec.json.encode(mine), indent=1) + b"\n")
     except OSError as error:
-        raise InvalidInput(f"Cannot write {out}: {error.strerror}.") from error
+        raise InvalidInput(
+            f"Cannot write {out}: {error.strerror}.",
+            remedy="Name another file with --out, in a folder that is there and may be written to.",
+        ) from error
     typer.echo(f"{len(mine)} hosts of {cell} written to {out}", err=True)

@@ -52,3 +52,18 @@ def test_a_command_of_the_services_says_what_it_lacks() -> None:
         "placer: This command needs structlog, which is not here.",
         "        Run it in a container of the services' image.",
     ]
+
+
+def test_a_command_misspelt_is_answered_with_the_nearest() -> None:
+    """Exit code 2, and the program's own name whichever way it was started."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "placer", "reqest"],
+        env={"PYTHONPATH": ":".join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert "There is no command 'reqest'. Did you mean 'request'?" in ended.stderr
+    assert "Usage: placer [OPTIONS]" in ended.stderr
