@@ -12,7 +12,8 @@ from placer.claims.operations import (
     AddClaim,
     AddClaims,
     AgentStep,
-    ExpireClaims,
+    DropEnded,
+    EndLeases,
     NoteBuild,
     Operation,
     Release,
@@ -153,7 +154,8 @@ OPERATIONS: st.SearchStrategy[Operation] = st.one_of(
     GROUPS.map(lambda several: AddClaims(tuple(several))),
     st.builds(NoteBuild, ok=st.booleans(), at_ms=NOWS),
     STATUSES,
-    st.just(ExpireClaims()),
+    st.just(EndLeases()),
+    st.frozensets(CLAIM_IDS).map(DropEnded),
 )
 
 #: The same, on a host whose report may change (a report also brings a host back up).

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from placer.claims.operations import (
     AddClaim,
     AgentStep,
-    ExpireClaims,
+    EndLeases,
     Operation,
     Refusal,
     ReportInventory,
     SetStatus,
+    ended,
     lapsed,
 )
 from placer.model import fitting, records
@@ -82,7 +83,7 @@ def test_done_is_seen_on_the_row(
     """What was applied says done of its row, so an unknown outcome can be settled by reading."""
     row = lived_in(row, operations, now_ms)
     after = operation.apply(row, now_ms)
-    if not isinstance(after, Refusal) and not isinstance(operation, ExpireClaims):
+    if not isinstance(after, Refusal) and not isinstance(operation, EndLeases):
         assert operation.done(after)
 
 
@@ -100,11 +101,16 @@ def test_done_before_means_nothing_to_do(
 def test_every_ended_lease_is_given_back(
     row: HostRow, operations: list[Operation], now_ms: int
 ) -> None:
-    """After the sweep no unadopted claim has a lease that ended; every other claim is untouched."""
+    """After the sweep what lapsed holds nothing and can only go; every other claim is untouched."""
     row = lived_in(row, operations, now_ms)
-    swept = ExpireClaims().apply(row, now_ms)
+    due = {c.id for c in row.claims if lapsed(c, now_ms)}
+    swept = EndLeases().apply(row, now_ms)
     assert not isinstance(swept, Refusal)
-    assert swept.claims == tuple(c for c in row.claims if not lapsed(c, now_ms))
+    assert all(not c.amounts and ended(c) for c in swept.claims if c.id in due)
+    kept = tuple(c for c in row.claims if c.id not in due)
+    assert tuple(c for c in swept.claims if c.id not in due) == kept
+    for claim in due:
+        assert isinstance(AgentStep(claim, StepKind.ADOPT).apply(swept, now_ms), Refusal)
 
 
 @given(rows(), stories(OPERATIONS), claims(), NOWS)

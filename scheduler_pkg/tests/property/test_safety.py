@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from placer.checker.core import FinalRow, check
 from placer.checker.verdict import Kind, Passed
-from placer.claims.operations import AddClaim, AddClaims, Operation, Refusal, Resize
+from placer.claims.operations import AddClaim, AddClaims, EndLeases, Operation, Refusal, Resize
 from placer.claims.tags import Prepare, Settle
 from placer.history import Acknowledged, Event, Write, WriteOutcome
 from placer.model import records, resource_classes
@@ -119,7 +119,9 @@ def test_a_claims_life_goes_forward(row: HostRow, operations: list[Operation], n
             else:
                 assert now.state is not None
                 assert order.index(now.state) >= order.index(claim.state)
-                if not isinstance(operation, Resize):
+                if isinstance(operation, EndLeases):
+                    assert now.amounts in (claim.amounts, {})
+                elif not isinstance(operation, Resize):
                     assert now.amounts == claim.amounts
                     assert now.units == claim.units
 

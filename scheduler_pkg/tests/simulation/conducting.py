@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 from placer.api.native.intake import Intake
-from placer.claims.operations import AgentStep, Refusal, ReportInventory, lapsed
+from placer.claims.operations import AgentStep, Refusal, ReportInventory, ended
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
 from placer.claims.writeset import WriteSets
@@ -118,7 +118,9 @@ class Process:
         self.background = Background(1000)
         self.requests = RequestLog(name, stores, 1.0, now_ms=now_ms)
         self.sets = WriteSets(stores, self.writer, own.scheduler, history, rng=rng, clock_us=now_us)
-        self.recovery = Recovery(stores, self.writer, own.cluster, history, clock_ms=now_ms)
+        self.recovery = Recovery(
+            stores, self.writer, own.cluster, history, tell=self._lapsed, clock_ms=now_ms
+        )
         self.releasing = Releasing(self.requests, self.writer, self.background, world.notified, 1.0)
         placing = Placing(
             own,
@@ -195,6 +197,9 @@ class Process:
         except Overloaded:
             return
 
+    async def _lapsed(self, row: HostRow, record: Record) -> None:
+        await self.lifecycle.lapsed(row, record)
+
     async def _worked_on(self, requests: list[str]) -> set[str]:
         await asyncio.sleep(0.01)
         return {
@@ -219,8 +224,10 @@ class World:
         #: Claims whose instance exists, and what was wrong about any of them.
         self.running: set[str] = set()
         self.wrong: list[str] = []
+        self.built_for: dict[str, str] = {}
         self.failing: Callable[[str], bool] = lambda host: False
         self.build_s: Callable[[], float] = lambda: 0.1
+        self.adopt_s: Callable[[], float] = lambda: 0.0
         self.busy: set[str] = set()
         self.said: set[str] = set()
         self.agents_away: set[str] = set()
@@ -323,9 +330,6 @@ class World:
 
     async def _sweep(self, process: Process, cell: str, row: HostRow) -> None:
         try:
-            ended = [record for record in row.claims if lapsed(record, now_ms())]
-            for record in ended:
-                await process.lifecycle.lapsed(row, record)
             await process.recovery.sweep_row(cell, row.host)
         except PlacerError:
             return
@@ -352,14 +356,14 @@ class World:
     ) -> None:
         row = self.stores[cell].rows[host]
         record = row.find(claim)
-        if record is None or record.tag:
+        if record is None or record.tag or ended(record):
             return
         if record.state is ClaimState.CLAIMED:
             if not (confirmed or await process.lifecycle.confirmed(record)):
                 return
-            if not isinstance(
-                await self._step(process, cell, host, claim, StepKind.ADOPT), HostRow
-            ):
+            await asyncio.sleep(self.adopt_s())
+            adopted = await self._step(process, cell, host, claim, StepKind.ADOPT)
+            if not isinstance(adopted, HostRow):
                 return
         if record.state in (ClaimState.CLAIMED, ClaimState.BUILDING):
             await self._build(process, cell, host, claim)
@@ -381,12 +385,22 @@ class World:
                 await process.lifecycle.failed(row, found, "it did not boot")
                 await self._destroy(process, cell, host, claim)
             return
-        self.running.add(claim)
+        self._runs(claim, record)
         row = await self._step(process, cell, host, claim, StepKind.BUILT)
         found = row.find(claim) if isinstance(row, HostRow) else None
         if isinstance(row, HostRow) and found is not None and found.state is ClaimState.BUILT:
             await process.lifecycle.built(row, found)
             self.said.add(claim)
+
+    def _runs(self, claim: str, record: Record | None) -> None:
+        """The instance is there: one of as many as its request wants, at any moment."""
+        self.running.add(claim)
+        if record is not None:
+            self.built_for[claim] = record.request
+            request = self.stores[ids.cell_of(record.request)].requests[record.request]
+            running = [one for one in self.running if self.built_for.get(one) == request.id]
+            if len(running) > request.spec.count:
+                self.wrong.append(f"{running} run at once for {request.id}")
 
     async def _destroy(self, process: Process, cell: str, host: str, claim: str) -> None:
         self.running.discard(claim)

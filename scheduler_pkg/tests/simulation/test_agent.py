@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from placer.claims.operations import ExpireClaims
+from placer.claims.operations import DropEnded, EndLeases, ended
 from placer.errors import Overloaded, StoreUnknown
 from placer.model.records import ClaimState, HostRow, Record
 
@@ -88,7 +88,11 @@ class Chaos:
 
     def expire(self) -> None:
         for row in list(self.bench.world.rows.values()):
-            result = ExpireClaims().apply(row, now_ms=5_000_000_000_000)
+            result = EndLeases().apply(row, now_ms=5_000_000_000_000)
+            assert isinstance(result, HostRow)
+            due = frozenset(record.id for record in result.claims if ended(record))
+            if self.rng.random() < 0.5:
+                result = DropEnded(due).apply(result, now_ms=0)
             if result != row:
                 assert isinstance(result, HostRow)
                 self.bench.world.change(result)

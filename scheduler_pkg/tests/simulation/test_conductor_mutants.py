@@ -5,10 +5,14 @@ So that a green ``test_conductor_sim.py`` means something. What a mutant breaks 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
+from placer.claims.expiry import Expiry, Submit
+from placer.claims.operations import DropEnded, EndLeases, ended, lapsed
+from placer.model.records import HostRow
 from placer.model.request import Request, Stage
 from placer.model.work import Work
 from placer.scheduler.lifecycle import Lifecycle
@@ -17,8 +21,13 @@ from placer.scheduler.releasing import Releasing
 from placer.scheduler.worklog import Changed, Opened, RequestLog
 from placer.scheduler.workscan import WorkScan
 
-from .conducting import CellSim, World
-from .test_conductor_sim import chaos, simulate
+from .conducting import CellSim, World, now_ms
+from .test_conductor_sim import (
+    chaos,
+    late_agents,
+    simulate,
+    worker_sleeps_past_the_lease,
+)
 
 SEEDS = range(2000, 2040)
 
@@ -116,6 +125,20 @@ def lapse_not_told(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Lifecycle, "lapsed", deaf)
 
 
+def told_before_barred(patch: pytest.MonkeyPatch) -> None:
+    """A lapsed claim's request is told while an agent can still adopt it; then it is removed."""
+
+    async def expire(self: Expiry, row: HostRow, submit: Submit) -> HostRow:
+        due = [record for record in row.claims if lapsed(record, now_ms())]
+        for record in due:
+            await self._tell(row, record)
+        row = await submit(row.host, EndLeases()) if due else row
+        gone = frozenset(record.id for record in row.claims if ended(record))
+        return await submit(row.host, DropEnded(gone)) if gone else row
+
+    patch.setattr(Expiry, "expire", expire)
+
+
 def adopted_unasked(patch: pytest.MonkeyPatch) -> None:
     """Agents build for claims that no request names, and nobody objects."""
 
@@ -147,6 +170,30 @@ def failures(seeds: Iterable[int]) -> Iterator[int]:
             simulate(world, chaos(world))
         except AssertionError:
             yield seed
+
+
+def nothing_bars_a_slow_worker(patch: pytest.MonkeyPatch) -> None:
+    """A request that does not name a lapsed claim yet is left at its revision."""
+    patch.setattr(Lifecycle, "_bar", Lifecycle._replace)
+
+
+def test_a_slow_worker_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its request names a claim that is on no row, for ever."""
+    nothing_bars_a_slow_worker(monkeypatch)
+    with pytest.raises(AssertionError):
+        worker_sleeps_past_the_lease()
+
+
+def test_a_late_adoption_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hosts build for one request."""
+    told_before_barred(monkeypatch)
+    wrong = []
+    for seed in SEEDS:
+        world = World(seed)
+        with contextlib.suppress(AssertionError):
+            simulate(world, late_agents(world))
+        wrong += world.wrong
+    assert any("run at once" in words for words in wrong)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)

@@ -146,6 +146,83 @@ def test_every_request_ends_and_names_what_it_holds(seed: int) -> None:
     assert world.stores["c1"].requests
 
 
+async def late_agents(world: World) -> None:
+    """Agents are back as their claims' leases end, and slow; whoever tells of an end often dies."""
+    rng = world.rng
+    world.start_all()
+    hosts = [await world.host(f"h{number}", 2) for number in range(4)]
+    world.agents_away = set(hosts)
+
+    def reach(name: str) -> None:
+        process = running.get()
+        if name == "request.reopened" and process is not None and rng.random() < 0.5:
+            process.die()
+
+    failpoints.on_reach = reach
+    asked = [await world.ask(2.0, deadline_s=60.0) for _ in range(6)]
+    trouble = asyncio.create_task(revive(world))
+    await asyncio.sleep(5 + rng.uniform(-2, 1))
+    world.adopt_s = lambda: rng.uniform(0, 3)
+    world.build_s = lambda: rng.uniform(0, 4)
+    world.agents_away = set()
+    await asyncio.sleep(12)
+    failpoints.on_reach = None
+    trouble.cancel()
+    await calm(world)
+    await world.until(lambda: not world.unsettled(), 120, "everything is settled")
+    assert {world.stored(one).stage for one in asked} <= {Stage.BUILT, Stage.REFUSED, Stage.FAILED}
+
+
+async def revive(world: World) -> None:
+    """Who died is back a moment later; until it is cancelled."""
+    while True:
+        await asyncio.sleep(0.5)
+        for url, process in list(world.processes.items()):
+            if process.dead:
+                world.start(process.cell, int(url[-1]))
+
+
+@pytest.mark.parametrize("seed", range(40), ids=lambda seed: f"lease-seed-{seed}")
+def test_nothing_is_built_twice_when_leases_end(seed: int) -> None:
+    """Adopted at the last moment or placed elsewhere, never both."""
+    world = World(seed)
+    simulate(world, late_agents(world))
+    assert not world.wrong
+
+
+def test_a_slow_worker_cannot_name_a_claim_that_lapsed() -> None:
+    """It claimed, slept past the lease and writes its outcome then: the request has moved on."""
+    worker_sleeps_past_the_lease()
+
+
+def worker_sleeps_past_the_lease() -> None:
+    """One request whose first outcome comes too late; raises AssertionError unless it is built."""
+    world = World(3)
+    slow: list[str] = []
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("h1")
+        for process in world.processes.values():
+            process.requests.put = sleeping(process.requests.put)  # type: ignore[method-assign]
+        asked = await world.ask(deadline_s=40.0)
+        await world.until(lambda: world.stored(asked).stage is Stage.BUILT, 40, "it is built")
+        assert slow[0] not in {p.claim for p in world.stored(asked).placements}
+        assert not world.unsettled()
+
+    def sleeping(put: Any) -> Any:
+        async def late(old: Request, new: Request) -> Changed:
+            if new.stage is Stage.PLACED and not slow:
+                slow.append(new.placements[0].claim)
+                await asyncio.sleep(12)
+            done: Changed = await put(old, new)
+            return done
+
+        return late
+
+    simulate(world, scenario())
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_work_of_a_dead_process_is_resumed(point: str) -> None:
     """The process dies at the fail point; another one brings the request to its end in time."""

@@ -343,7 +343,9 @@ def overbooked(row: HostRow) -> Iterator[str]:
 
 
 def _lapsed(life: Life, write: Write) -> bool:
-    return life.state is ClaimState.CLAIMED and life.lease_until_ms * 1000 < write.ended_us
+    """A claim that still has a lease was never adopted; barred, it is ``deleting``."""
+    waited = life.state in (ClaimState.CLAIMED, ClaimState.DELETING) and life.lease_until_ms > 0
+    return waited and life.lease_until_ms * 1000 < write.ended_us
 
 
 def _some(identifiers: list[str]) -> str:

@@ -219,7 +219,9 @@ class Release(Change, frozen=True):
 
     def done(self, row: HostRow) -> bool:
         record = row.find(self.claim)
-        return record is None or (record.state is ClaimState.DELETING and not record.tag)
+        if record is None:
+            return True
+        return record.state is ClaimState.DELETING and not record.tag and not ended(record)
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
         record = row.find(self.claim)
@@ -227,9 +229,12 @@ class Release(Change, frozen=True):
             return row
         if record.tag:
             return Refusal(TAGGED)
-        if record.state is ClaimState.CLAIMED or record.data.get("anchor"):
+        never_adopted = record.state is ClaimState.CLAIMED or ended(record)
+        if never_adopted or record.data.get("anchor"):
             return without(row, self.claim)
-        return swap(row, msgspec.structs.replace(record, state=ClaimState.DELETING))
+        return swap(
+            row, msgspec.structs.replace(record, state=ClaimState.DELETING, lease_until_ms=0)
+        )
 
 
 class Resize(Change, frozen=True):
@@ -269,20 +274,58 @@ def _totals(record: Record) -> dict[str, int]:
     return totals
 
 
-class ExpireClaims(Change, frozen=True):
-    """Remove claims that no agent adopted before their lease ended."""
+class EndLeases(Change, frozen=True):
+    """Bar claims that no agent adopted before their lease ended: nobody can adopt them any more.
+
+    Their amounts are free at once. The entry, without them, stays until its request was told
+    (``claims/expiry.py``).
+    """
 
     def done(self, row: HostRow) -> bool:
-        # Nothing of its own to find: what it removed is gone, what is left another pass removes.
+        # Nothing of its own to find: what it barred may be gone, what is left another pass bars.
         return False
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
-        return with_records(row, tuple(r for r in row.records if not lapsed(r, now_ms)))
+        return with_records(row, tuple(_barred(r) if lapsed(r, now_ms) else r for r in row.records))
+
+
+class DropEnded(Change, frozen=True):
+    """Take barred claims off the row. To be made only once their requests were told."""
+
+    claims: frozenset[str]
+
+    def done(self, row: HostRow) -> bool:
+        return not any(r.id in self.claims and ended(r) for r in row.records)
+
+    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        return with_records(
+            row, tuple(r for r in row.records if not (r.id in self.claims and ended(r)))
+        )
+
+
+def _barred(record: Record) -> Record:
+    """Group and amounts go: another claim may have the place. What goes with it can be given back."""
+    return msgspec.structs.replace(
+        record,
+        state=ClaimState.DELETING,
+        amounts={},
+        units={},
+        group="",
+        lease_until_ms=max(1, record.lease_until_ms),
+    )
 
 
 def lapsed(record: Record, now_ms: int) -> bool:
     """Whether ``record`` is a settled, unadopted claim whose lease has ended."""
     return record.state is ClaimState.CLAIMED and not record.tag and record.lease_until_ms < now_ms
+
+
+def ended(record: Record) -> bool:
+    """Whether ``record`` lapsed and was barred: no agent ever had it, and none will.
+
+    Adoption takes the lease away, so only a claim that was never adopted still has one.
+    """
+    return record.state is ClaimState.DELETING and record.lease_until_ms > 0 and not record.tag
 
 
 class ReportInventory(Change, frozen=True):

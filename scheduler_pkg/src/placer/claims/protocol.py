@@ -33,7 +33,7 @@ import msgspec
 import structlog
 
 from placer import failpoints, metrics
-from placer.claims.operations import ExpireClaims, Operation, Refusal, lapsed
+from placer.claims.operations import Operation, Refusal, ended
 from placer.claims.tags import Settle
 from placer.claims.views import ViewWriter
 from placer.errors import Conflict, Overloaded, PlacerError, StoreError, StoreUnknown
@@ -381,11 +381,9 @@ class HostWriter:
         )
 
     def _record_ended(self, old: HostRow, new: HostRow, riders: list[_Member]) -> None:
-        expiring = any(isinstance(member.operation, ExpireClaims) for member in riders)
         committed = _committed(riders)
         for record in old.claims:
             if new.find(record.id) is None:
-                expired = expiring and lapsed(record, self._clock_us() // 1000)
                 aborted = record.tag.startswith("+") and record.writeset not in committed
                 left = "aborted" if aborted else "released"
                 self._history.add(
@@ -394,7 +392,7 @@ class HostWriter:
                         cell=self.cell,
                         host=new.host,
                         claim=record.id,
-                        how="expired" if expired else left,
+                        how="expired" if ended(record) else left,
                         at_us=self._clock_us(),
                     )
                 )

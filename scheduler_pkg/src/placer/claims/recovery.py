@@ -27,10 +27,11 @@ from msgspec import Struct
 
 from placer import failpoints, metrics
 from placer.claims import tags
-from placer.claims.operations import ExpireClaims, Refusal, Release, lapsed
+from placer.claims.expiry import Expiry, Tell, nobody
+from placer.claims.operations import Operation, Refusal, Release
 from placer.claims.protocol import HostWriter
 from placer.claims.tags import Settle
-from placer.errors import PlacerError
+from placer.errors import Conflict, PlacerError
 from placer.history import Decided, HistoryWriter, WriteOutcome
 from placer.model import ids
 from placer.model.commit_record import CommitRecord, Decision, RowKey
@@ -72,13 +73,16 @@ class Recovery:
         cluster: Cluster,
         history: HistoryWriter,
         *,
+        tell: Tell = nobody,
         clock_ms: Callable[[], int] = now_ms,
     ) -> None:
+        """``tell``: who hears that a claim's lease ended."""
         self._stores = stores
         self._writer = writer
         self._cluster = cluster
         self._history = history
         self._clock_ms = clock_ms
+        self._expiry = Expiry(tell, cluster.claim_deadline_s, now_ms=clock_ms)
         #: Old minutes not read yet, the newest of them; and old minutes that had something left.
         self._backlog: dict[str, int] = {}
         self._unfinished: dict[str, set[int]] = {}
@@ -120,9 +124,14 @@ class Recovery:
             return None
         writer = await self._writer(cell)
         deadline_s = self._cluster.claim_deadline_s
-        if any(lapsed(record, self._clock_ms()) for record in row.claims):
-            result = await writer.submit(host, ExpireClaims(), deadline_s=deadline_s)
-            row = row if isinstance(result, Refusal) else result
+
+        async def submit(host: str, operation: Operation) -> HostRow:
+            result = await writer.submit(host, operation, deadline_s=deadline_s)
+            if isinstance(result, Refusal):
+                raise Conflict(f"Row {host} refused {operation}: {result.reason}.")
+            return result
+
+        row = await self._expiry.expire(row, submit)
         for record in tags.anchored(row):
             if await self._gone(record.data["anchor"]):
                 result = await writer.submit(host, Release(record.id), deadline_s=deadline_s)

@@ -35,7 +35,7 @@ class Events(Protocol):
         """The build failed; the claim is ``deleting``."""
 
     async def lapsed(self, row: HostRow, record: Record) -> None:
-        """The lease ended; the claim is about to leave the row."""
+        """The lease ended; nobody can adopt the claim any more, and it is about to leave the row."""
 
     async def gone(self, row: HostRow, record: Record) -> None:
         """The instance is destroyed; the claim is about to leave the row."""

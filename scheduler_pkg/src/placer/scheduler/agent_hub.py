@@ -16,22 +16,21 @@ agent gets every claim of its hosts after each report.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection, Iterable
 from typing import Final
 
 import structlog
 from msgspec import Struct
 
+from placer.claims.expiry import Expiry
 from placer.claims.operations import (
     TAGGED,
     AgentStep,
-    ExpireClaims,
     Operation,
     Refusal,
     ReportInventory,
     SetStatus,
-    lapsed,
+    ended,
 )
 from placer.errors import Conflict, PlacerError
 from placer.model import reports
@@ -70,8 +69,6 @@ NOT_YOUR_HOST: Final = "not_your_host"
 _REPORT_WRITES_MAX: Final = 32
 _REPORT_HOSTS_MAX: Final = 1024
 _HELLO_TIMEOUT_S: Final = 10.0
-#: How long a lapsed claim may stay because its requester's cell cannot be told.
-_CUT_OFF_S: Final = 600.0
 #: Times that the peers are asked about lost hosts before no answer counts as "not here".
 _ASK_PEERS_MAX: Final = 3
 
@@ -90,8 +87,7 @@ class AgentHub:
     ``serve`` runs for each connection, ``run`` once for the process. ``events`` hear of what agents
     did. A claim of unknown outcome may be on a row although its requester was told that there is
     none: such a claim must end with its lease, so ``claimed`` entries are listed only if confirmed.
-    (``deliver`` and ``push`` are for claims known to be confirmed.) ``deadline_s`` bounds one write;
-    a lapsed claim whose requester's cell is cut off stays for ``_CUT_OFF_S`` at most.
+    (``deliver`` and ``push`` are for claims known to be confirmed.) ``deadline_s`` bounds one write.
     """
 
     def __init__(
@@ -112,6 +108,7 @@ class AgentHub:
         self._served_elsewhere = served_elsewhere
         self._grace_s = grace_s
         self._deadline_s = deadline_s
+        self._expiry = Expiry(events.lapsed, deadline_s)
         self._connections: dict[str, Connection] = {}
         self._owners: dict[str, Connection] = {}
         self._report_slots = asyncio.Semaphore(_REPORT_WRITES_MAX)
@@ -157,7 +154,9 @@ class AgentHub:
         if connection is None:
             return False
         waiting = (ClaimState.CLAIMED, ClaimState.DELETING)
-        orders = tuple(_order(row.host, r) for r in row.claims if r.state in waiting)
+        orders = tuple(
+            _order(row.host, r) for r in row.claims if r.state in waiting and not ended(r)
+        )
         return not orders or connection.offer(Orders(claims=orders))
 
     def suspect(self, hosts: Iterable[str]) -> None:
@@ -284,7 +283,7 @@ class AgentHub:
         try:
             async with self._report_slots:
                 row = await self._write_report(report)
-                row = await self._without_lapsed(row)
+                row = await self._expiry.expire(row, self._write)
         except PlacerError as error:
             log.warning("report_not_written", host=report.name, why=str(error))
             return None
@@ -292,26 +291,9 @@ class AgentHub:
         orders = [_order(row.host, r) for r, may in zip(row.claims, ordered, strict=True) if may]
         return row, orders
 
-    async def _without_lapsed(self, row: HostRow) -> HostRow:
-        """The row once claims whose lease ended have left it, and their requests know."""
-        now_ms = time.time_ns() // 1_000_000
-        ended = [record for record in row.claims if lapsed(record, now_ms)]
-        if not ended or not await self.tell_lapsed(row, ended, now_ms):
-            return row
-        return await self._write(row.host, ExpireClaims())
-
-    async def tell_lapsed(self, row: HostRow, ended: Iterable[Record], now_ms: int) -> bool:
-        """Tell the requests of claims that are to expire; False if one must stay for now."""
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                await asyncio.gather(*(self._events.lapsed(row, record) for record in ended))
-        except (PlacerError, TimeoutError) as error:
-            log.info("lapsed_not_told", host=row.host, why=repr(error))
-            oldest = min(record.lease_until_ms for record in ended)
-            return now_ms - oldest > _CUT_OFF_S * 1000
-        return True
-
     async def _may_be_ordered(self, record: Record) -> bool:
+        if ended(record):
+            return False  # no agent ever had it
         if record.tag:
             return False  # a write set has not settled it; the next report brings it
         if record.state is not ClaimState.CLAIMED:

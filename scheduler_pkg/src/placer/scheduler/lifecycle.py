@@ -83,8 +83,8 @@ class Lifecycle:
         await self._list(row, record, "failed")
 
     async def lapsed(self, row: HostRow, record: Record) -> None:
-        """No agent adopted the claim in time; it is about to leave the row."""
-        await self._each_try(record, self._replace, row, f"no agent took it on {row.name}")
+        """No agent adopted the claim in time and none can now; it is about to leave the row."""
+        await self._each_try(record, self._bar, row, f"no agent took it on {row.name}")
 
     async def gone(self, row: HostRow, record: Record) -> None:
         """The instance is destroyed; the claim is about to leave the row."""
@@ -160,6 +160,12 @@ class Lifecycle:
         failpoints.reach("request.reopened")
         self._wake(opened)
         return True
+
+    async def _bar(self, request: Request, record: Record, row: HostRow, why: str) -> bool:
+        """``_replace``; and whoever claimed it, slow or thought dead, must not name it afterwards."""
+        if _find(request, record.id) is None and request.stage is Stage.ACCEPTED:
+            return (await self._requests.change(request, Stage.ACCEPTED, why)).stands
+        return await self._replace(request, record, row, why)
 
     async def _take_out(self, request: Request, record: Record, row: HostRow) -> bool:
         placement = _find(request, record.id)

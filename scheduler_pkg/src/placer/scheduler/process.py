@@ -84,10 +84,19 @@ class SchedulerProcess:
         self._write_sets = WriteSets(
             stores, self._writer, settings.scheduler, self._history, rng=rng
         )
-        recovery = Recovery(stores, self._writer, cluster, self._history)
         releasing = Releasing(
             requests, self._writer, self._background, self._notify, cluster.claim_deadline_s
         )
+        lifecycle = Lifecycle(
+            settings,
+            requests,
+            releasing,
+            stores.globals,
+            self._writer,
+            self._background,
+            self._wake,
+        )
+        recovery = Recovery(stores, self._writer, cluster, self._history, tell=lifecycle.lapsed)
         self.placing = Placing(
             settings,
             stores,
@@ -105,15 +114,7 @@ class SchedulerProcess:
             process=settings.process,
             cell=settings.cell,
             writer=writer,
-            events=Lifecycle(
-                settings,
-                requests,
-                releasing,
-                stores.globals,
-                self._writer,
-                self._background,
-                self._wake,
-            ),
+            events=lifecycle,
             served_elsewhere=self._served_elsewhere,
             grace_s=settings.scheduler.agent_grace_s,
             deadline_s=cluster.claim_deadline_s,
@@ -128,7 +129,7 @@ class SchedulerProcess:
             self._notify,
             rng=rng,
         )
-        sweeper = Sweeper(settings, home, writer, recovery, self.hub.tell_lapsed, rng=rng)
+        sweeper = Sweeper(settings, home, writer, recovery, rng=rng)
         loops = [
             asyncio.create_task(loop)
             for loop in (self.hub.run(), scan.run(), sweeper.run(), self._connect_others())

@@ -1,8 +1,8 @@
 """The sweeper: what nobody was there to finish on a cell's rows (claim protocol, section 5).
 
 Every scheduler process of a cell walks its buckets of views, one at a time. A lapsed lease in a view
-is only a hint; the LWT on the row decides against an agent that adopts at the same moment. Whoever
-asked for a claim that is about to lapse is told before it leaves its row. What a lost view hides,
+is only a hint; the LWT on the row decides against an agent that adopts at the same moment
+(``claims/expiry.py``). What a lost view hides,
 the hosts' own periodic reports find: the hub looks at every row it reads. What this process knows
 better than a view, because a report or a claim showed it the row, it writes again. Passing by, the
 sweeper writes the bucket's hint; after each round it looks after the cell's pools and write sets.
@@ -13,24 +13,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
-from placer.claims.operations import lapsed
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
 from placer.errors import PlacerError
 from placer.model.host_view import POOL_BUCKET, HostView
-from placer.model.records import HostRow, Record
 from placer.scheduler.hints import HintWriter
 from placer.settings import Settings
 from placer.store.base import CellStore
 
 log = structlog.get_logger(__name__)
-
-#: Tell the requests of a row's claims that these are about to lapse; False: leave them for now.
-TellLapsed = Callable[[HostRow, Iterable[Record], int], Awaitable[bool]]
 
 
 def due(views: list[HostView], now_ms: int) -> list[str]:
@@ -47,7 +41,6 @@ class Sweeper:
         store: CellStore,
         writer: HostWriter,
         recovery: Recovery,
-        tell_lapsed: TellLapsed,
         *,
         rng: random.Random,
     ) -> None:
@@ -55,7 +48,6 @@ class Sweeper:
         self._store = store
         self._writer = writer
         self._recovery = recovery
-        self._tell_lapsed = tell_lapsed
         self._hints = HintWriter(store)
         self._rng = rng
 
@@ -84,17 +76,9 @@ class Sweeper:
         await self._hints.passed(bucket, views, time.time_ns() // 1000)
         hosts = due(views, now_ms)
         for host in hosts:
-            await self._sweep(host, now_ms)
+            await self._recovery.sweep_row(self._settings.cell, host)
         buckets = self._settings.home.host_buckets
         return len(hosts) + self._writer.views_behind(bucket, buckets, views)
-
-    async def _sweep(self, host: str, now_ms: int) -> None:
-        row = await self._store.read_row(host)
-        if row is None:
-            return
-        ended = [record for record in row.claims if lapsed(record, now_ms)]
-        if not ended or await self._tell_lapsed(row, ended, now_ms):
-            await self._recovery.sweep_row(self._settings.cell, host)
 
     async def _sweep_pools(self) -> None:
         """One pool a round: its entries whose claim on a host is gone leave it; lost views of any."""

@@ -12,7 +12,8 @@ from placer.claims.operations import (
     AddClaim,
     AddClaims,
     AgentStep,
-    ExpireClaims,
+    DropEnded,
+    EndLeases,
     NoteBuild,
     Operation,
     Refusal,
@@ -62,6 +63,9 @@ def host(*claims: Record, status: HostStatus = HostStatus.UP, **more: Any) -> Ho
 
 BUILDING, BUILT, DELETING = ClaimState.BUILDING, ClaimState.BUILT, ClaimState.DELETING
 OPEN: dict[str, Any] = {"tag": "+T"}
+#: Barred once its lease had ended.
+LAPSED: dict[str, Any] = {"state": DELETING, "lease_until_ms": 999}
+OLD = frozenset({"old"})
 
 REFUSED: list[tuple[str, Operation, HostRow, str]] = [
     ("one CPU too many", add(vcpu=5), host(), "VCPU:no_capacity"),
@@ -95,6 +99,12 @@ REFUSED: list[tuple[str, Operation, HostRow, str]] = [
         TAGGED,
     ),
     ("even the last step", AgentStep("old", StepKind.GONE), host(held(tag="-T")), TAGGED),
+    (
+        "adopting what lapsed",
+        AgentStep("old", StepKind.ADOPT),
+        host(held(**LAPSED)),
+        "claim_deleting",
+    ),
     ("adopting what is gone", AgentStep("old", StepKind.ADOPT), host(), "claim_gone"),
     (
         "removing what is built",
@@ -157,22 +167,31 @@ CHANGED: list[tuple[str, Operation, HostRow, dict[str, ClaimState]]] = [
         host(held(state=BUILT, data={"anchor": "c1.h2.x"})),
         {},
     ),
-    ("a lease that ended", ExpireClaims(), host(held(lease_until_ms=999)), {}),
+    ("a lease that ended", EndLeases(), host(held(lease_until_ms=999)), {"old": DELETING}),
+    ("what lapsed, its request told", DropEnded(OLD), host(held(**LAPSED)), {}),
+    ("another that lapsed", DropEnded(frozenset({"x"})), host(held(**LAPSED)), {"old": DELETING}),
+    (
+        "what an agent destroys",
+        DropEnded(OLD),
+        host(held(state=DELETING, lease_until_ms=0)),
+        {"old": DELETING},
+    ),
+    ("giving up what lapsed", Release("old"), host(held(**LAPSED)), {}),
     (
         "a lease that runs",
-        ExpireClaims(),
+        EndLeases(),
         host(held(lease_until_ms=1000)),
         {"old": ClaimState.CLAIMED},
     ),
     (
         "a lease that ended while a write set is open",
-        ExpireClaims(),
+        EndLeases(),
         host(held(lease_until_ms=999, **OPEN)),
         {"old": ClaimState.CLAIMED},
     ),
     (
         "a lease that ended after the build began",
-        ExpireClaims(),
+        EndLeases(),
         host(held(lease_until_ms=0, state=BUILDING)),
         {"old": BUILDING},
     ),
@@ -211,6 +230,17 @@ def test_claim_of_a_tree_names_its_slots() -> None:
     after = AddClaim("new", "c", "r", "p", demand, 5000).apply(row, NOW_MS)
     assert isinstance(after, HostRow)
     assert after.find("new").amounts == {"numa0/VCPU": -3}  # type: ignore[union-attr]
+
+
+def test_place_of_a_claim_that_lapsed_is_free() -> None:
+    """Amounts, devices and its group's place can be had while the entry waits for its request."""
+    machine = {"CUSTOM_BAREMETAL": {"a": 1}}
+    old = held(vcpu=4, units=machine, group="g", lease_until_ms=999)
+    after = EndLeases().apply(host(old), NOW_MS)
+    assert isinstance(after, HostRow)
+    assert records.available(after.records) == {"VCPU": 4, "CUSTOM_BAREMETAL": 2}
+    assert records.units_taken(after.records) == {}
+    assert isinstance(add(vcpu=4, group="g", group_max=1).apply(after, NOW_MS), HostRow)
 
 
 def test_anchored_claim_has_no_lease() -> None:

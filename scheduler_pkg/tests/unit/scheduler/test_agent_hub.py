@@ -337,7 +337,7 @@ def test_who_asked_for_a_claim_hears_before_it_lapses() -> None:
         scene.world.put("h1", lapsed)
         async with scene.agent() as agent:
             assert (await agent.report()).claims == ()
-        assert scene.told == [("lapsed", "c1", ClaimState.CLAIMED)]
+        assert scene.told == [("lapsed", "c1", ClaimState.DELETING)]
         assert scene.world.state("c1") is None
 
     simulated(story())

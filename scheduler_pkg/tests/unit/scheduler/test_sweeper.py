@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
 
-from placer.claims.operations import AddClaim, ReportInventory
+from placer.claims.operations import AddClaim, AgentStep, Refusal, ReportInventory
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
-from placer.errors import StoreUnknown
+from placer.errors import StoreUnavailable, StoreUnknown
 from placer.history import HistoryWriter
+from placer.model import records
 from placer.model.fitting import demand_of
 from placer.model.host_view import HostView
-from placer.model.records import HostRow, Inventory, Record
+from placer.model.messages import StepKind
+from placer.model.records import ClaimState, HostRow, Inventory, Record
 from placer.scheduler.sweeper import Sweeper
 from placer.settings import Scheduler
 
@@ -39,18 +40,19 @@ class Scene:
             self._writer,
             settings().cluster,
             HistoryWriter(None, "test"),
+            tell=self._tell,
             clock_ms=lambda: NOW_MS,
         )
-        self.sweeper = Sweeper(
-            settings(), self.store, self.writer, recovery, self._tell, rng=random.Random(1)
-        )
+        self.sweeper = Sweeper(settings(), self.store, self.writer, recovery, rng=random.Random(1))
 
     async def _writer(self, cell: str) -> HostWriter:
         return self.writer
 
-    async def _tell(self, row: HostRow, ended: Iterable[Record], now_ms: int) -> bool:
-        self.told += [record.id for record in ended]
-        return self.may_lapse
+    async def _tell(self, row: HostRow, record: Record) -> None:
+        assert record.state is ClaimState.DELETING, "told before nobody can adopt it"
+        self.told.append(record.id)
+        if not self.may_lapse:
+            raise StoreUnavailable("its home cell is cut off")
 
     async def claimed(self, lease_until_ms: int) -> None:
         """A host with one claim that waits for its agent."""
@@ -77,15 +79,26 @@ def test_claim_whose_lease_ended_is_removed() -> None:
     run_simulated(scenario())
 
 
-def test_claim_stays_while_its_request_cannot_be_told() -> None:
-    """The request would name a claim that is on no row."""
+def test_lapsed_claim_of_a_cut_off_cell_waits_without_its_amounts() -> None:
+    """Its request names it still, so it stays; but what it held is free, and nobody can adopt it.
+    Once the cell is back its request is told and it goes."""
 
     async def scenario() -> None:
         scene = Scene()
         scene.may_lapse = False
         await scene.claimed(lease_until_ms=NOW_MS - 1)
+        for _ in range(3):
+            await scene.sweep()
+        row = scene.store.rows["h1"]
+        assert [claim.id for claim in row.claims] == ["k1"]
+        assert records.available(row.records) == {"VCPU": 4}
+        assert scene.told == ["k1"], "a silent cell is not asked again at once"
+        adopt = AgentStep("k1", StepKind.ADOPT)
+        assert isinstance(await scene.writer.submit("h1", adopt, deadline_s=5), Refusal)
+        scene.may_lapse = True
+        await asyncio.sleep(3 * settings().cluster.claim_deadline_s)
         await scene.sweep()
-        assert len(scene.store.rows["h1"].claims) == 1
+        assert scene.store.rows["h1"].claims == ()
 
     run_simulated(scenario())
 
