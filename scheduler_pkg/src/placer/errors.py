@@ -12,6 +12,8 @@
     ├── Unauthorized             no or a wrong token
     ├── Overloaded               a bound was reached; try again later
     ├── NoScheduler              no scheduler of the cell can be reached
+    ├── NoAgent                  no agent serves the host now
+    ├── AgentSilent              UNKNOWN: an agent was asked and did not answer
     ├── Conflict                 the world moved; read again and decide again
     │   └── IdempotencyConflict  a key was used before with another body
     ├── Internal                 a fault of the service
@@ -163,6 +165,21 @@ class NoScheduler(PlacerError):
 
     code = "placer.no_scheduler"
     status = 503
+
+
+class NoAgent(PlacerError):
+    """No agent serves the instance's host now; nothing was done. The host's status says more."""
+
+    code = "placer.no_agent"
+    status = 503
+
+
+class AgentSilent(PlacerError):
+    """The host's agent was asked and did not answer: it may have been done and may yet be done."""
+
+    code = "placer.agent_silent"
+    status = 504
+    outcome = Outcome.UNKNOWN
 
 
 class Internal(PlacerError):

@@ -44,3 +44,8 @@ outcomes_lost = Counter(
     "placer_outcomes_lost_total", "Decisions whose request somebody else had changed meanwhile."
 )
 resumed = Counter("placer_requests_resumed_total", "Requests taken over from a silent process.")
+host_writes = Counter(
+    "placer_host_writes_total",
+    "Rows to be written because an agent reported something new or left; idle hosts write none.",
+    ["cell", "cause"],
+)

@@ -32,9 +32,10 @@ from placer.agents.drivers import containers
 from placer.agents.journal import Journal
 from placer.agents.link import connector
 from placer.model.ids import host_uuid
-from placer.model.messages import Command, CommandDone, CommandKind, FromAgent, States
+from placer.model.messages import CommandDone, CommandKind, FromAgent, GuestState, States
 from placer.model.records import ClaimState, Record
 from placer.scheduler.agent_hub import AgentHub
+from placer.scheduler.guest_commands import GuestCommand
 from placer.settings import Agent as AgentSettings
 from placer.settings import Cell, Cluster, Docker, Settings
 
@@ -117,17 +118,20 @@ class Lab:
         self.writer = FakeWriter(self.world)
         self.listed: list[tuple[str, str]] = []
         self.failures: dict[str, str] = {}
+        self.states: list[GuestState] = []
         self.heard: list[States | CommandDone] = []
         self.docker: dict[str, Any] = {"image": image, "command": COMMAND, "stop_timeout_s": 1.0}
         self.agent: dict[str, Any] = {"reconcile_every_s": 2.0}
         self._url = ""
         self._sockets: list[Socket] = []
-        self._hub = AgentHub(
+        self.hub = AgentHub(
             process="s1",
             cell=CELL,
+            read_row=self.writer.read_row,
             writer=self.writer,
             events=self,
             served_elsewhere=_nobody,
+            command_elsewhere=_no_other,
             grace_s=1.0,
             deadline_s=1.0,
         )
@@ -138,7 +142,7 @@ class Lab:
 
         async def converse(connection: ServerConnection) -> None:
             self._sockets.append(Socket(connection, self.heard))
-            await self._hub.serve(self._sockets[-1])
+            await self.hub.serve(self._sockets[-1])
 
         async with serve(converse, "127.0.0.1", 0, close_timeout=1) as server:
             port = next(iter(server.sockets)).getsockname()[1]
@@ -180,7 +184,7 @@ class Lab:
             agent = Agent(settings, driver, journal, connector("secret", settings.agent))
             task = asyncio.create_task(agent.run(asyncio.Event()))
             try:
-                await until(lambda: self._hub.hosts == len(HOSTS), "the hosts are reported")
+                await until(lambda: self.hub.hosts == len(HOSTS), "the hosts are reported")
                 yield agent
             finally:
                 task.cancel()
@@ -247,7 +251,7 @@ class Lab:
         )
         row = self.world.rows[provider]
         self.world.change(msgspec.structs.replace(row, records=(*row.records, record)))
-        self._hub.deliver(provider, record)
+        self.hub.deliver(provider, record)
         return record.id
 
     def delete(self, claim: str) -> None:
@@ -258,24 +262,15 @@ class Lab:
         ended = msgspec.structs.replace(record, state=ClaimState.DELETING)
         new = tuple(ended if r.id == claim else r for r in row.records)
         self.world.change(msgspec.structs.replace(row, records=new))
-        self._hub.deliver(row.host, ended)
+        self.hub.deliver(row.host, ended)
 
     def state(self, claim: str) -> ClaimState | None:
         found = (row.find(claim) for row in self.world.rows.values())
         return next((record.state for record in found if record is not None), None)
 
-    async def command(self, claim: str, kind: CommandKind, seq: int) -> CommandDone:
-        """What the agent answers to a command over its newest connection."""
-        order = Command(seq=seq, host=claim.split(".")[1], claim=claim, kind=kind)
-        await self._sockets[-1].send_text(msgspec.json.encode(order).decode())
-        answers: list[CommandDone] = []
-
-        def answered() -> bool:
-            answers[:] = [m for m in self.heard if isinstance(m, CommandDone) and m.seq == seq]
-            return bool(answers)
-
-        await until(answered, f"{kind} is answered")
-        return answers[0]
+    async def command(self, claim: str, kind: CommandKind, timeout_s: float = 30.0) -> CommandDone:
+        """What the agent answers to a command."""
+        return await self.hub.command(claim.split(".")[1], claim, kind, timeout_s=timeout_s)
 
     def said(self, state: str, claim: str) -> bool:
         """Whether the agent told of this state of the instance."""
@@ -314,6 +309,13 @@ class Lab:
 
     async def gone(self, row: object, record: Record) -> None:
         self.listed.append(("gone", record.id))
+
+    async def guest(self, row: object, state: GuestState) -> None:
+        self.states.append(state)
+
+
+async def _no_other(command: GuestCommand) -> CommandDone | None:
+    return None
 
 
 async def _nobody(hosts: set[str], agent: str) -> dict[str, str]:

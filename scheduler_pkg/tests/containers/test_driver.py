@@ -87,19 +87,19 @@ async def test_power_and_logs(lab: Lab) -> None:
         claim = lab.claim("a")
         await until(lambda: lab.state(claim) is BUILT, "the claim is built")
         before = lab.containers()[0]
-        logs = await lab.command(claim, CommandKind.LOGS, 1)
+        logs = await lab.command(claim, CommandKind.LOGS)
         assert (logs.ok, logs.text) == (True, "here\n")
-        assert (await lab.command(claim, CommandKind.STOP, 2)).ok
+        assert (await lab.command(claim, CommandKind.STOP)).ok
         assert lab.containers()[0]["State"]["Status"] == "exited"
         assert lab.said("stopped", claim)
-        assert (await lab.command(claim, CommandKind.START, 3)).ok
+        assert (await lab.command(claim, CommandKind.START)).ok
         assert lab.containers()[0]["State"]["Status"] == "running"
-        assert (await lab.command(claim, CommandKind.REBOOT, 4)).ok
+        assert (await lab.command(claim, CommandKind.REBOOT)).ok
         after = lab.containers()[0]
         assert after["State"]["Status"] == "running"
         assert after["Id"] == before["Id"]
         assert after["State"]["StartedAt"] > before["State"]["StartedAt"]
-        none = await lab.command(claim.replace(".a", ".b"), CommandKind.STOP, 5)
+        none = await lab.command(claim.replace(".a", ".b"), CommandKind.STOP)
         assert (none.ok, none.text) == (False, "This host has no such instance.")
 
 
@@ -108,7 +108,7 @@ async def test_a_stopped_instance_is_no_lost_one(lab: Lab) -> None:
     async with lab.running():
         claim = lab.claim("a")
         await until(lambda: lab.state(claim) is BUILT, "the claim is built")
-        await lab.command(claim, CommandKind.STOP, 1)
+        await lab.command(claim, CommandKind.STOP)
     lab.heard.clear()
     async with lab.running():
         await until(lambda: lab.said("stopped", claim), "the agent says that it is stopped")

@@ -19,7 +19,7 @@ from placer.model.records import ClaimState, Record
 from .clock import run_simulated
 from .test_agent import Chaos
 
-SEEDS = range(60)
+SEEDS = range(400)
 Patch = pytest.MonkeyPatch
 
 

@@ -19,7 +19,6 @@ from websockets.exceptions import WebSocketException
 
 from placer.errors import PlacerError
 from placer.model.messages import (
-    PROTOCOL,
     ClaimOrder,
     Command,
     CommandDone,
@@ -37,6 +36,7 @@ from placer.model.messages import (
     ToAgent,
     Welcome,
 )
+from placer.model.protocol import VERSIONS, Versions
 from placer.settings import Agent
 
 #: Path of the agents' connection on a scheduler.
@@ -138,8 +138,10 @@ class Link:
         on_command: Callable[[Link, Command], CommandDone | None],
         *,
         answer_timeout_s: float,
+        versions: Versions = VERSIONS,
     ) -> None:
         """``on_command`` may return the answer of a command that it will not queue."""
+        self._versions = versions
         self._socket = socket
         self._on_orders = on_orders
         self._on_command = on_command
@@ -154,16 +156,21 @@ class Link:
         """Say hello; returns the scheduler's name. To be called once, before ``read``."""
         try:
             async with asyncio.timeout(self._answer_timeout_s):
-                await self._send(Hello(agent=agent, cell=cell))
+                await self._send(Hello(agent, cell, self._versions.least, self._versions.newest))
                 answer = await self._receive()
         except TimeoutError as error:
             raise LinkLost("The scheduler did not answer Hello.") from error
-        if isinstance(answer, Welcome) and answer.protocol == PROTOCOL:
-            return answer.scheduler
-        raise LinkRefused(
-            f"The scheduler answered Hello with {answer!r}.",
-            remedy=f"Agent and scheduler must both speak protocol {PROTOCOL}.",
-        )
+        if isinstance(answer, Refused):
+            raise LinkRefused(answer.message)
+        if (
+            not isinstance(answer, Welcome)
+            or self._versions.agree(Versions(answer.protocol, answer.protocol)) is None
+        ):
+            raise LinkRefused(
+                f"The scheduler answered Hello with {answer!r}.",
+                remedy=f"This agent speaks protocol {self._versions}.",
+            )
+        return answer.scheduler
 
     async def read(self) -> None:
         """Take what the scheduler sends until the connection breaks, and raise what broke it."""

@@ -1,6 +1,6 @@
 """What an agent and its cell's scheduler say to each other over their one open connection (JSON).
 
-The agent speaks first: Hello, then one Report for each batch of its hosts. From then on the
+The agent speaks first: Hello (``protocol.py``), then one Report for each batch of its hosts. From then on the
 scheduler sends Orders (claims the agent does not know yet) and the agent sends Steps; each Step is
 answered by a StepDone with the same ``seq``. States and Commands are about instances that are built:
 what became of them, and what is to be done to them. Messages may be lost with the connection: after a
@@ -13,13 +13,11 @@ import enum
 
 from msgspec import Struct
 
+from placer.model.protocol import VERSIONS
 from placer.model.records import ClaimState, Inventory
 
 #: Reason of a StepDone that decides nothing: the agent asks again.
 RETRY = "retry"
-
-#: Version of these messages; both sides refuse a connection whose versions differ.
-PROTOCOL = 1
 
 
 class ProviderReport(Struct, frozen=True, omit_defaults=True):
@@ -49,9 +47,12 @@ class HostReport(Struct, frozen=True, omit_defaults=True):
 
 
 class Hello(Struct, frozen=True, tag="hello"):
+    """The agent's name, its cell, and the versions of these messages that it speaks."""
+
     agent: str
     cell: str
-    protocol: int = PROTOCOL
+    protocol_min: int = VERSIONS.least
+    protocol_max: int = VERSIONS.newest
 
 
 class Report(Struct, frozen=True, tag="report"):
@@ -122,8 +123,10 @@ class Step(Struct, frozen=True, tag="step", omit_defaults=True):
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
+    """The scheduler's name, and the version that both speak from here on."""
+
     scheduler: str
-    protocol: int = PROTOCOL
+    protocol: int = VERSIONS.newest
 
 
 class Reported(Struct, frozen=True, tag="reported"):

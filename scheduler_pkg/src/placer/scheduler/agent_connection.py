@@ -52,6 +52,8 @@ class Connection:
         self.hosts: dict[str, HostReport] = {}
         #: Hosts known to be served by no other agent.
         self.settled: set[str] = set()
+        #: By claim, the version of the instance's state that others were told of.
+        self.told: dict[str, int] = {}
         self.slots = asyncio.Semaphore(_INFLIGHT_MAX)
         self._transport = transport
         # Messages of one item are sent together, with nothing between them.

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from placer.claims.operations import Operation, Refusal
-from placer.model.messages import GuestState
+from placer.model.messages import CommandDone, GuestState
 from placer.model.records import HostRow, Record
+from placer.scheduler.guest_commands import GuestCommand
 
 
 class Writer(Protocol):
@@ -50,3 +51,10 @@ class Events(Protocol):
 #: The agents by which other processes of the cell serve some of these hosts (uuids), told which
 #: agent asks. Raises PlacerError when a peer is silent.
 ServedElsewhere = Callable[[set[str], str], Awaitable[dict[str, str]]]
+
+#: Has another process of the cell give a command to an instance of a host that it serves; None if
+#: none does. Raises AgentSilent, Overloaded.
+CommandElsewhere = Callable[[GuestCommand], Awaitable[CommandDone | None]]
+
+#: A row as a quorum of its cell has it: every acknowledged write is in it. Raises StoreError.
+ReadRow = Callable[[str], Awaitable[HostRow | None]]

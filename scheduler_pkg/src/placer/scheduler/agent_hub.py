@@ -2,12 +2,12 @@
 
 Every agent keeps one connection to one scheduler process of its cell. An open connection is the
 whole proof of life: nothing is polled and the database is written only when a host comes, changes or
-leaves. The naive way, marking a host down when its connection breaks, would empty a cell whenever a
-scheduler process restarts: its agents are back on another process a second later. So a lost host is
-*suspect* first; when the grace is over, this process asks itself and its peers who serves it, and
-marks down only what nobody does. Two views are kept apart: ``_owners`` (who is connected here, exact)
-and the row's status (what claimers see, perhaps late). Should a host come back between the question
-and the write, it is reported once more after the write, or by its agent's next periodic report.
+leaves; what becomes of lost hosts is in ``lost_hosts.py``. Two views are kept apart: ``_owners`` (who
+is connected here, exact) and the row's status (what claimers see, perhaps late).
+
+A report that says what the row says already costs one plain read. A serial read would be of no more
+use: what was acknowledged is on a quorum, and a Paxos round writes on every replica, for each host
+and report. So hosts of which nothing is new write nothing, however many they are.
 
 Delivery is at least once. Orders may be dropped (full outbox, broken connection) and repeated; an
 agent gets every claim of its hosts after each report.
@@ -16,40 +16,41 @@ agent gets every claim of its hosts after each report.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Iterable
 from typing import Final
 
 import structlog
-from msgspec import Struct
 
-from placer.claims.expiry import Expiry
+from placer import metrics
 from placer.claims.operations import (
-    TAGGED,
-    AgentStep,
+    ExpireClaims,
     Operation,
     Refusal,
     ReportInventory,
     SetStatus,
-    ended,
+    lapsed,
 )
-from placer.errors import Conflict, PlacerError
+from placer.errors import Conflict, NoAgent, PlacerError
 from placer.model import reports
 from placer.model.ids import host_uuid
 from placer.model.messages import (
-    PROTOCOL,
-    RETRY,
     ClaimOrder,
+    CommandDone,
+    CommandKind,
     FromAgent,
     Hello,
     HostReport,
     Orders,
     Report,
     Reported,
+    States,
     Step,
     StepDone,
     StepKind,
     Welcome,
 )
+from placer.model.protocol import VERSIONS, Versions
 from placer.model.records import ClaimState, HostRow, HostStatus, Record
 from placer.scheduler.agent_connection import (
     Closed,
@@ -59,7 +60,16 @@ from placer.scheduler.agent_connection import (
     part,
     receive_from,
 )
-from placer.scheduler.agent_events import Events, ServedElsewhere, Writer
+from placer.scheduler.agent_events import (
+    CommandElsewhere,
+    Events,
+    ReadRow,
+    ServedElsewhere,
+    Writer,
+)
+from placer.scheduler.agent_steps import Steps
+from placer.scheduler.guest_commands import GuestCommand, OpenCommands
+from placer.scheduler.lost_hosts import LostHosts
 
 log = structlog.get_logger(__name__)
 
@@ -69,16 +79,10 @@ NOT_YOUR_HOST: Final = "not_your_host"
 _REPORT_WRITES_MAX: Final = 32
 _REPORT_HOSTS_MAX: Final = 1024
 _HELLO_TIMEOUT_S: Final = 10.0
-#: Times that the peers are asked about lost hosts before no answer counts as "not here".
-_ASK_PEERS_MAX: Final = 3
-
-
-class _Suspects(Struct):
-    """Hosts that lost their connection; whether they are down is asked at ``due`` (the loop's time)."""
-
-    hosts: set[str]
-    due: float
-    asked: int = 0
+#: How long a lapsed claim may stay because its requester's cell cannot be told.
+_CUT_OFF_S: Final = 600.0
+#: States of one message.
+_STATES_MAX: Final = 4096
 
 
 class AgentHub:
@@ -95,25 +99,32 @@ class AgentHub:
         *,
         process: str,
         cell: str,
+        read_row: ReadRow,
         writer: Writer,
         events: Events,
         served_elsewhere: ServedElsewhere,
+        command_elsewhere: CommandElsewhere,
         grace_s: float,
         deadline_s: float,
+        versions: Versions = VERSIONS,
     ) -> None:
         self._process = process
         self._cell = cell
+        self._read_row = read_row
         self._writer = writer
         self._events = events
         self._served_elsewhere = served_elsewhere
-        self._grace_s = grace_s
+        self._command_elsewhere = command_elsewhere
         self._deadline_s = deadline_s
-        self._expiry = Expiry(events.lapsed, deadline_s)
+        self._versions = versions
+        self._steps = Steps(writer, events, deadline_s=deadline_s)
+        self._commands = OpenCommands()
+        self._lost = LostHosts(
+            self.serves, served_elsewhere, self._mark_down, grace_s=grace_s, deadline_s=deadline_s
+        )
         self._connections: dict[str, Connection] = {}
         self._owners: dict[str, Connection] = {}
         self._report_slots = asyncio.Semaphore(_REPORT_WRITES_MAX)
-        # One item for each lost connection: bounded by connections made within the grace.
-        self._suspects: asyncio.Queue[_Suspects] = asyncio.Queue()
 
     # -- for the rest of the scheduler
 
@@ -127,7 +138,7 @@ class AgentHub:
         """Hosts served by this process."""
         return len(self._owners)
 
-    def serves(self, hosts: Collection[str]) -> set[str]:
+    def serves(self, hosts: Iterable[str]) -> set[str]:
         """Those of ``hosts`` (uuids) whose agent is connected to this process."""
         return {host for host in hosts if host in self._owners}
 
@@ -161,11 +172,33 @@ class AgentHub:
 
     def suspect(self, hosts: Iterable[str]) -> None:
         """Mark ``hosts`` down after the grace unless somebody serves them then."""
-        lost = set(hosts)
-        if lost:
-            self._suspects.put_nowait(
-                _Suspects(lost, asyncio.get_running_loop().time() + self._grace_s)
+        self._lost.suspect(hosts)
+
+    async def command(
+        self, host: str, claim: str, kind: CommandKind, *, timeout_s: float, lines: int = 100
+    ) -> CommandDone:
+        """Have the agent of ``host`` do something to the instance of ``claim``: its answer.
+
+        Any process of the host's cell can be asked. Safe to repeat. Raises NoAgent when no agent
+        serves the host, AgentSilent when there was no answer in time, Overloaded at a bound.
+        """
+        command = GuestCommand(host, claim, kind, timeout_s, lines)
+        done = await self.command_here(command) or await self._command_elsewhere(command)
+        if done is None:
+            raise NoAgent(
+                f"No agent serves host {host} now.",
+                remedy="Ask again when the host is up; placer host list shows it.",
             )
+        return done
+
+    async def command_here(self, command: GuestCommand) -> CommandDone | None:
+        """As ``command``, if this process serves the host; else None and nothing was done."""
+        connection = self._owners.get(command.host)
+        return None if connection is None else await self._commands.give(connection, command)
+
+    async def run(self) -> None:
+        """Mark lost hosts down, for ever. To be run once a process, in its task group."""
+        await self._lost.run()
 
     # -- one connection
 
@@ -193,10 +226,12 @@ class AgentHub:
             raise RefuseAgent("Say Hello first.") from None
         if not isinstance(hello, Hello):
             raise RefuseAgent("Say Hello first.")
-        if hello.protocol != PROTOCOL:
+        chosen = self._versions.agree(Versions(hello.protocol_min, hello.protocol_max))
+        if chosen is None:
+            theirs = Versions(hello.protocol_min, hello.protocol_max)
             raise RefuseAgent(
-                f"This scheduler speaks protocol {PROTOCOL}, the agent {hello.protocol}. "
-                "Run the same release of both."
+                f"This scheduler speaks protocol {self._versions}, the agent {theirs}. "
+                "Run neighbouring releases of both."
             )
         if hello.cell != self._cell:
             raise RefuseAgent(
@@ -211,8 +246,8 @@ class AgentHub:
             earlier.refuse(f"Another connection of agent {hello.agent} replaced this one.")
             self._forget(earlier)
         self._connections[hello.agent] = connection
-        await connection.say(Welcome(scheduler=self._process))
-        log.info("agent_connected", agent=hello.agent)
+        await connection.say(Welcome(scheduler=self._process, protocol=chosen))
+        log.info("agent_connected", agent=hello.agent, protocol=chosen)
         return connection
 
     async def _converse(self, connection: Connection) -> None:
@@ -242,6 +277,10 @@ class AgentHub:
                     await self._report(connection, message)
                 case Step():
                     await connection.say(await self._step(connection, message))
+                case States():
+                    await self._states(connection, message)
+                case CommandDone():
+                    self._commands.answered(connection, message)
                 case Hello():
                     raise RefuseAgent("Say Hello once.")
         except RefuseAgent as refusal:
@@ -256,6 +295,7 @@ class AgentHub:
         lost = {host for host in connection.hosts if self._owners.get(host) is connection}
         for host in lost:
             del self._owners[host]
+        self._commands.lost(connection)
         self.suspect(lost)
 
     # -- what agents ask for
@@ -339,11 +379,7 @@ class AgentHub:
         return host
 
     async def _write_report(self, report: HostReport) -> HostRow:
-        """Bring the report on the host's row.
-
-        The writer sends nothing when the row holds it already, and reads the row serially then, so
-        the claims of the answer are never older than the report.
-        """
+        """Bring the report on the host's row, unless that shows it already; the row."""
         host = host_uuid(self._cell, report.name)
         operation = ReportInventory(
             provider=host,
@@ -353,6 +389,10 @@ class AgentHub:
             children=report.children,
             aggregates=report.aggregates,
         )
+        row = await self._read_row(host)
+        if row is not None and operation.done(row):
+            return row
+        metrics.host_writes.labels(self._cell, "report").inc()
         return await self._write(host, operation)
 
     async def _write(self, host: str, operation: Operation) -> HostRow:
@@ -365,79 +405,35 @@ class AgentHub:
     async def _step(self, connection: Connection, step: Step) -> StepDone:
         if self._owners.get(step.host) is not connection:
             return StepDone(seq=step.seq, ok=False, reason=NOT_YOUR_HOST)
-        try:
-            if step.kind is StepKind.GONE:
-                await self._before_gone(step)
-            result = await self._submit(step, step.kind)
-            if isinstance(result, Refusal):
-                # A write set that is decided settles its claims in a moment.
-                reason = RETRY if result.reason == TAGGED else result.reason
-                return StepDone(seq=step.seq, ok=False, reason=reason)
-            record = result.find(step.claim)
-            if step.kind is StepKind.BUILT and record is not None:
-                await self._events.built(result, record)
-            if step.kind is StepKind.DELETING and record is not None:
-                await self._events.failed(result, record, step.why)
-        except PlacerError as error:
-            log.warning("step_undecided", claim=step.claim, step=step.kind, why=str(error))
-            return StepDone(seq=step.seq, ok=False, reason=RETRY)
-        except Exception:
-            # One claim's trouble must not cost the agent its connection and all its hosts.
-            log.exception("step_failed", claim=step.claim, step=step.kind)
-            return StepDone(seq=step.seq, ok=False, reason=RETRY)
-        return StepDone(seq=step.seq, ok=True)
+        done = await self._steps.take(step)
+        if done.ok and step.kind is StepKind.GONE:
+            connection.told.pop(step.claim, None)
+        return done
 
-    async def _before_gone(self, step: Step) -> None:
-        """Tell of a claim that is about to leave its row, while its record can still be read.
+    async def _states(self, connection: Connection, states: States) -> None:
+        """Tell how instances are, each version once: agents repeat themselves.
 
-        After the removal a crash would lose who must be told; now the agent repeats GONE. Asking
-        for DELETING again changes nothing and brings the row as it is.
+        ``told`` is bounded by the instances of the agent's hosts that ever changed.
         """
-        row = await self._submit(step, StepKind.DELETING)
-        record = row.find(step.claim) if isinstance(row, HostRow) else None
-        if isinstance(row, HostRow) and record is not None:
-            await self._events.gone(row, record)
-
-    async def _submit(self, step: Step, kind: StepKind) -> HostRow | Refusal:
-        return await self._writer.submit(
-            step.host, AgentStep(claim=step.claim, kind=kind), deadline_s=self._deadline_s
-        )
+        if len(states.guests) > _STATES_MAX:
+            raise RefuseAgent(f"A message may have at most {_STATES_MAX} states.")
+        for state in states.guests:
+            if self._owners.get(state.host) is not connection:
+                log.warning("state_of_another_host", agent=connection.agent, host=state.host)
+                continue
+            new = connection.told.get(state.claim, -1) < state.version
+            if new and await self._steps.tell(state):
+                connection.told[state.claim] = state.version
 
     # -- lost hosts
 
-    async def run(self) -> None:
-        """Mark lost hosts down, for ever. To be run once a process, in its task group."""
-        while True:
-            suspects = await self._suspects.get()
-            await asyncio.sleep(max(0.0, suspects.due - asyncio.get_running_loop().time()))
-            await self._judge(suspects)
-
-    async def _judge(self, suspects: _Suspects) -> None:
-        lost = suspects.hosts - self.serves(suspects.hosts)
-        if not lost:
-            return
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                lost -= (await self._served_elsewhere(lost, "")).keys()
-        except (PlacerError, OSError, TimeoutError) as error:
-            if suspects.asked + 1 < _ASK_PEERS_MAX:
-                again = asyncio.get_running_loop().time() + self._grace_s
-                self._suspects.put_nowait(_Suspects(lost, again, suspects.asked + 1))
-                return
-            # Safe either way: a host that is served all the same comes up with its next report.
-            log.warning("peers_silent", hosts=len(lost), why=repr(error))
-        lost -= self.serves(lost)
-        if lost:
-            log.warning("hosts_down", hosts=len(lost))
-            failed = await asyncio.gather(*(self._mark_down(host) for host in lost))
-            self.suspect(host for host in failed if host)
-
-    async def _mark_down(self, host: str) -> str:
-        """Write that ``host`` is down unless it is back; returns it when that must be tried again."""
+    async def _mark_down(self, host: str) -> bool:
+        """Write that ``host`` is down unless it is back; False when that must be tried again."""
         try:
             async with self._report_slots:
                 if host in self._owners:
-                    return ""
+                    return True
+                metrics.host_writes.labels(self._cell, "status").inc()
                 await self._write(host, SetStatus(HostStatus.DOWN))
                 owner = self._owners.get(host)
                 if owner is not None:
@@ -445,8 +441,8 @@ class AgentHub:
                     await self._write_report(owner.hosts[host])
         except PlacerError as error:
             log.warning("host_not_marked_down", host=host, why=str(error))
-            return host
-        return ""
+            return False
+        return True
 
 
 def _served(host: str, agent: str) -> RefuseAgent:

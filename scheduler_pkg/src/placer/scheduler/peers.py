@@ -1,7 +1,7 @@
-"""Calls between scheduler processes: "your agent has a claim", "do you serve these hosts?", "do you
-work on these requests?", "here is one for you".
+"""Calls between scheduler processes: "your agent has a claim", "do you serve these hosts?", "have your
+agent do this", "do you work on these requests?", "here is one for you".
 
-All are hints. A lost call costs time, never a claim: an agent hears of every claim of its hosts again
+All but commands are hints. A lost call costs time, never a claim: an agent hears of every claim of its hosts again
 whenever it reports, a host that is marked down by mistake is marked up by its next report, and which
 worker of a request stands the log alone decides.
 """
@@ -17,9 +17,11 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from placer.errors import PlacerError
+from placer.errors import AgentSilent, Overloaded, PlacerError
+from placer.model.messages import CommandDone
 from placer.model.records import Record
 from placer.model.work import Work
+from placer.scheduler.guest_commands import GuestCommand
 from placer.settings import Cluster
 
 log = structlog.get_logger(__name__)
@@ -27,6 +29,10 @@ log = structlog.get_logger(__name__)
 _TIMEOUT_S: Final = 3.0
 #: A process that does not say within this what it works on is taken for dead.
 _WORKING_TIMEOUT_S: Final = 1.0
+#: A process that does not say within this what it serves is taken for silent.
+_SERVES_TIMEOUT_S: Final = 1.0
+#: What the way to another process and back may take of a command's time.
+_WAY_S: Final = 2.0
 
 
 class Notification(Struct, frozen=True):
@@ -93,7 +99,7 @@ class Peers:
         PlacerError when a process is silent: its hosts cannot be told from lost ones.
         """
         others = self.of(cell)
-        answers = await self._ask(others, "serves", HostList(tuple(hosts), agent))
+        answers = await self._serves(others, HostList(tuple(hosts), agent))
         silent = [url for url, answer in zip(others, answers, strict=True) if answer is None]
         if silent:
             raise PlacerError(f"No answer from {', '.join(silent)}.", remedy="Ask again.")
@@ -103,6 +109,52 @@ class Peers:
             if answer is not None
             for host, name in msgspec.json.decode(answer, type=Served).agents.items()
         }
+
+    async def alive(self, cell: str) -> set[str]:
+        """URLs of the other processes of ``cell`` that answer."""
+        others = self.of(cell)
+        answers = await self._serves(others, HostList(()))
+        return {url for url, answer in zip(others, answers, strict=True) if answer is not None}
+
+    async def command(self, cell: str, command: GuestCommand) -> CommandDone | None:
+        """The answer to a command, by way of the process that serves the host; None if none does.
+
+        Raises AgentSilent when it may have been carried out, Overloaded when it was not.
+        """
+        others = self.of(cell)
+        answers = await self._serves(others, HostList((command.host,)))
+        for url, answer in zip(others, answers, strict=True):
+            if answer is not None and msgspec.json.decode(answer, type=Served).agents:
+                return await self._command(url, command)
+        return None
+
+    async def _command(self, url: str, command: GuestCommand) -> CommandDone | None:
+        silent = AgentSilent(
+            f"The answer to {command.kind} was lost on its way.",
+            remedy="Look at the instance's state; the command may be repeated.",
+        )
+        try:
+            response = await self._client.post(
+                f"{url}/internal/v1/command",
+                content=msgspec.json.encode(command),
+                headers={"Content-Type": "application/json"},
+                timeout=command.timeout_s + _WAY_S,
+            )
+        except httpx.ConnectError:
+            return None
+        except httpx.HTTPError as error:
+            raise silent from error
+        match response.status_code:
+            case 200:
+                return msgspec.json.decode(response.content, type=CommandDone)
+            case 404:
+                return None  # its agent went elsewhere since
+            case Overloaded.status:
+                raise Overloaded("Too many commands wait for agents.", remedy="Ask again.")
+        raise silent
+
+    async def _serves(self, urls: Iterable[str], question: HostList) -> list[bytes | None]:
+        return await self._ask(urls, "serves", question, timeout_s=_SERVES_TIMEOUT_S)
 
     async def working(self, cell: str, requests: Iterable[str]) -> set[str]:
         """Those of ``requests`` that other processes of ``cell`` work on; a silent one works on none."""

@@ -11,6 +11,7 @@ import os
 import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -32,6 +33,7 @@ from placer.scheduler.background import Background
 from placer.scheduler.claimer import Claimer
 from placer.scheduler.conductor import Conductor
 from placer.scheduler.lifecycle import Lifecycle
+from placer.scheduler.lost_hosts import RollCall
 from placer.scheduler.operator import Operator
 from placer.scheduler.peers import Notification, Peers
 from placer.scheduler.placing import Placing
@@ -84,19 +86,10 @@ class SchedulerProcess:
         self._write_sets = WriteSets(
             stores, self._writer, settings.scheduler, self._history, rng=rng
         )
+        recovery = Recovery(stores, self._writer, cluster, self._history)
         releasing = Releasing(
             requests, self._writer, self._background, self._notify, cluster.claim_deadline_s
         )
-        lifecycle = Lifecycle(
-            settings,
-            requests,
-            releasing,
-            stores.globals,
-            self._writer,
-            self._background,
-            self._wake,
-        )
-        recovery = Recovery(stores, self._writer, cluster, self._history, tell=lifecycle.lapsed)
         self.placing = Placing(
             settings,
             stores,
@@ -113,9 +106,19 @@ class SchedulerProcess:
         self.hub = AgentHub(
             process=settings.process,
             cell=settings.cell,
+            read_row=home.read_row,
             writer=writer,
-            events=lifecycle,
+            events=Lifecycle(
+                settings,
+                requests,
+                releasing,
+                stores.globals,
+                self._writer,
+                self._background,
+                self._wake,
+            ),
             served_elsewhere=self._served_elsewhere,
+            command_elsewhere=partial(self._peers.command, settings.cell),
             grace_s=settings.scheduler.agent_grace_s,
             deadline_s=cluster.claim_deadline_s,
         )
@@ -129,10 +132,20 @@ class SchedulerProcess:
             self._notify,
             rng=rng,
         )
-        sweeper = Sweeper(settings, home, writer, recovery, rng=rng)
+        sweeper = Sweeper(settings, home, writer, recovery, self.hub.tell_lapsed, rng=rng)
+        roll = RollCall(
+            partial(self._peers.alive, settings.cell),
+            lambda: (home.read_views(bucket) for bucket in range(settings.home.host_buckets)),
+            self.hub.serves,
+            self.hub.suspect,
+            rng=rng,
+        )
         loops = [
             asyncio.create_task(loop)
-            for loop in (self.hub.run(), scan.run(), sweeper.run(), self._connect_others())
+            for loop in (
+                *(self.hub.run(), roll.run()),
+                *(scan.run(), sweeper.run(), self._connect_others()),
+            )
         ]
         self._stack.push_async_callback(self._stop, loops)
         return self

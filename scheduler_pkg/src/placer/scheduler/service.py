@@ -14,9 +14,12 @@ from litestar import Litestar, WebSocket, get, post, websocket
 from litestar.datastructures import State
 
 from placer import http
+from placer.errors import NotFound
 from placer.model.destinations import Destinations
+from placer.model.messages import CommandDone
 from placer.model.request import Request, RequestSpec
 from placer.model.work import Work
+from placer.scheduler.guest_commands import GuestCommand
 from placer.scheduler.operator_routes import OPERATOR_ROUTES
 from placer.scheduler.peers import HostList, Notification, RequestList, Served
 from placer.scheduler.process import SchedulerProcess
@@ -44,6 +47,16 @@ async def serves(data: HostList, state: State) -> Served:
     """Which agents serve these hosts here."""
     process: SchedulerProcess = state.process
     return Served(process.hub.served_for(data.hosts, data.agent))
+
+
+@post("/internal/v1/command", status_code=200)
+async def command(data: GuestCommand, state: State) -> CommandDone:
+    """Give a command to an instance of a host that is served here; 404 if it is not."""
+    process: SchedulerProcess = state.process
+    done = await process.hub.command_here(data)
+    if done is None:
+        raise NotFound(f"Host {data.host} is not served here.", remedy="Ask another process.")
+    return done
 
 
 @post("/internal/v1/working", status_code=200)
@@ -93,7 +106,7 @@ def serve(settings: Settings) -> None:
             yield
 
     app = http.create_app(
-        [schedule, notify, serves, working, wake, select, agents, agent, *OPERATOR_ROUTES],
+        [schedule, notify, serves, command, working, wake, select, agents, agent, *OPERATOR_ROUTES],
         token=read_secret(settings.service_token_file),
         ready=process.ready,
         lifespan=lifespan,

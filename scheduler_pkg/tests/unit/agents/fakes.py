@@ -26,9 +26,10 @@ from placer.agents.journal import Journal
 from placer.agents.link import LinkLost
 from placer.claims.operations import AgentStep, Operation, Refusal, ReportInventory
 from placer.model.ids import host_uuid
-from placer.model.messages import ClaimOrder, HostReport
+from placer.model.messages import ClaimOrder, CommandDone, GuestState, HostReport
 from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Record
 from placer.scheduler.agent_hub import AgentHub
+from placer.scheduler.guest_commands import GuestCommand
 from placer.settings import Agent as AgentSettings
 from placer.settings import Cell, Cluster, Settings
 
@@ -213,6 +214,16 @@ class FakeWriter:
             raise self.lost_answers.pop(0)
         return result
 
+    async def read_row(self, host: str) -> HostRow | None:
+        """The row at one moment of the read."""
+        await self._world.gates.pass_("before read")
+        if self.errors:
+            raise self.errors.pop(0)
+        await asyncio.sleep(self.delay_s())
+        row = self._world.rows.get(host)
+        await asyncio.sleep(self.delay_s())
+        return row
+
     def _apply(self, host: str, operation: Operation) -> HostRow | Refusal:
         row = self._world.rows.get(host)
         if row is None:
@@ -348,6 +359,7 @@ class Bench:
         self.settings = settings(directory, "http://s1", "http://s2", **agent)
         self.listed: list[tuple[str, str]] = []
         self.failures: list[tuple[str, str]] = []
+        self.states: list[GuestState] = []
         self.dead: set[str] = set()
         self.urls: list[str] = []
         self.pipe = Pipe()
@@ -359,12 +371,17 @@ class Bench:
         async def elsewhere(hosts: set[str], agent: str) -> dict[str, str]:
             return {}
 
+        async def no_other(command: GuestCommand) -> CommandDone | None:
+            return None
+
         return AgentHub(
             process="s1",
             cell=cell,
+            read_row=self.writer.read_row,
             writer=self.writer,
             events=self,
             served_elsewhere=elsewhere,
+            command_elsewhere=no_other,
             grace_s=1.0,
             deadline_s=1.0,
         )
@@ -384,6 +401,9 @@ class Bench:
 
     async def gone(self, row: HostRow, record: Record) -> None:
         self.listed.append(("gone", record.id))
+
+    async def guest(self, row: HostRow, state: GuestState) -> None:
+        self.states.append(state)
 
     @contextlib.asynccontextmanager
     async def connect(self, url: str) -> AsyncIterator[Pipe]:

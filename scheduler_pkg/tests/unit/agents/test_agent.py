@@ -358,7 +358,7 @@ async def test_one_listing_without_a_claim_is_not_enough(tmp_path: Path) -> None
     bench.world.put("h1", claim("c1"))
     async with bench.running():
         await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
-        point = "before ReportInventory"
+        point = "before read"
         for claims in ((), (claim("c1", BUILT),)):
             bench.world.gates.shut(point)
             await bench.world.gates.reached(point)

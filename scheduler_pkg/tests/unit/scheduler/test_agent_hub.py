@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Coroutine
 
 import msgspec
 import pytest
 
-from placer.claims.operations import Operation, ReportInventory, SetStatus
+from placer.claims.operations import Operation, ReportInventory
 from placer.errors import Conflict, Overloaded, StoreUnavailable, StoreUnknown
 from placer.model.messages import (
     RETRY,
-    FromAgent,
-    Hello,
     HostReport,
     Orders,
     Refused,
@@ -23,146 +19,23 @@ from placer.model.messages import (
     Step,
     StepDone,
     StepKind,
-    ToAgent,
-    Welcome,
 )
-from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Record
-from placer.scheduler.agent_hub import NOT_YOUR_HOST, AgentHub
+from placer.model.records import ClaimState, HostStatus, Inventory
+from placer.scheduler.agent_hub import NOT_YOUR_HOST
 
-from ...simulation.clock import run_simulated
-from ..agents.fakes import CELL, FakeWriter, Pipe, World, claim, report, uuid_of
+from ..agents.fakes import claim, report, uuid_of
+from .hub_scene import GRACE_S, Scene, simulated
 
-GRACE_S = 5.0
 BUILT = ClaimState.BUILT
-
-
-class ScriptedAgent:
-    """The agent's end of a pipe, a message at a time."""
-
-    def __init__(self, pipe: Pipe) -> None:
-        self.pipe = pipe
-
-    async def say(self, message: FromAgent) -> None:
-        await self.pipe.send(msgspec.json.encode(message).decode())
-
-    async def hear(self) -> ToAgent:
-        async with asyncio.timeout(60):
-            return msgspec.json.decode(await self.pipe.recv(), type=ToAgent)  # type: ignore[no-any-return]
-
-    async def ask(self, message: FromAgent) -> ToAgent:
-        await self.say(message)
-        return await self.hear()
-
-    async def report(self, *hosts: HostReport) -> Orders:
-        """Report hosts; returns the listing, which must follow Reported at once."""
-        reported = await self.ask(Report(seq=1, hosts=hosts or (report(),)))
-        assert isinstance(reported, Reported), reported
-        listing = await self.hear()
-        assert isinstance(listing, Orders)
-        return listing
-
-    async def step(self, kind: StepKind, claim_id: str = "c1", host: str = "h1") -> StepDone:
-        why = "no disk" if kind is StepKind.DELETING else ""
-        step = Step(seq=2, host=uuid_of(host), claim=claim_id, kind=kind, why=why)
-        done = await self.ask(step)
-        assert isinstance(done, StepDone)
-        return done
-
-
-class Scene:
-    """A hub on rows in memory, with what it asks of others under the test's control."""
-
-    def __init__(self) -> None:
-        self.world = World()
-        self.writer = FakeWriter(self.world)
-        self.told: list[tuple[str, str, ClaimState | None]] = []
-        self.tell_errors: list[Exception] = []
-        self.unconfirmed: set[str] = set()
-        self.elsewhere: set[str] = set()
-        self.others_agent = "a1"
-        self.peer_errors: list[Exception] = []
-        self.peers_asked = 0
-        self.hub = AgentHub(
-            process="s1",
-            cell=CELL,
-            writer=self.writer,
-            events=self,
-            served_elsewhere=self._served_elsewhere,
-            grace_s=GRACE_S,
-            deadline_s=1.0,
-        )
-
-    async def built(self, row: HostRow, record: Record) -> None:
-        self._tell("built", row, record)
-
-    async def failed(self, row: HostRow, record: Record, why: str) -> None:
-        self._tell(f"failed: {why}", row, record)
-
-    async def lapsed(self, row: HostRow, record: Record) -> None:
-        self._tell("lapsed", row, record)
-
-    async def gone(self, row: HostRow, record: Record) -> None:
-        self._tell("gone", row, record)
-
-    def _tell(self, what: str, row: HostRow, record: Record) -> None:
-        if self.tell_errors:
-            raise self.tell_errors.pop(0)
-        assert row.find(record.id) == record
-        self.told.append((what, record.id, record.state))
-
-    async def confirmed(self, record: Record) -> bool:
-        if record.id == "of-a-silent-cell":
-            await asyncio.sleep(3600)
-        if record.id == "of-a-cut-off-cell":
-            raise StoreUnavailable("cut off")
-        return record.id not in self.unconfirmed
-
-    async def _served_elsewhere(self, hosts: set[str], agent: str) -> dict[str, str]:
-        self.peers_asked += 1
-        if self.peer_errors:
-            raise self.peer_errors.pop(0)
-        return dict.fromkeys(self.elsewhere & hosts, self.others_agent)
-
-    def status(self, name: str = "h1") -> HostStatus:
-        return self.world.rows[uuid_of(name)].status
-
-    @contextlib.asynccontextmanager
-    async def connected(self) -> AsyncIterator[ScriptedAgent]:
-        """A connection on which nothing has been said; broken at the end."""
-        pipe = Pipe()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.hub.serve(pipe))
-            try:
-                yield ScriptedAgent(pipe)
-            finally:
-                pipe.cut()
-
-    @contextlib.asynccontextmanager
-    async def agent(self, name: str = "a1") -> AsyncIterator[ScriptedAgent]:
-        """A connection past its greeting."""
-        async with self.connected() as agent:
-            assert await agent.ask(Hello(agent=name, cell=CELL)) == Welcome(scheduler="s1")
-            yield agent
-
-    @contextlib.asynccontextmanager
-    async def judging(self) -> AsyncIterator[None]:
-        """The hub's own loop at work."""
-        task = asyncio.create_task(self.hub.run())
-        yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
-def simulated(story: Coroutine[object, object, None]) -> None:
-    run_simulated(story)
 
 
 @pytest.mark.parametrize(
     ("first", "words"),
     [
         pytest.param(
-            '{"type":"hello","agent":"a","cell":"c1","protocol":2}', "protocol 1", id="v2"
+            '{"type":"hello","agent":"a","cell":"c1","protocol_min":2,"protocol_max":3}',
+            "protocol 1, the agent 2 to 3",
+            id="newer",
         ),
         pytest.param('{"type":"hello","agent":"a","cell":"c9"}', "serves cell c1", id="other cell"),
         pytest.param('{"type":"report","seq":1,"hosts":[]}', "Hello first", id="no hello"),
@@ -478,116 +351,6 @@ def test_who_lists_instances_hears_before_the_agent(
             assert scene.told == []
             assert (await agent.step(kind)).ok
             assert scene.told == [told]
-
-    simulated(story())
-
-
-def test_lost_hosts_are_down_after_the_grace() -> None:
-    """Not before it; their claims stay."""
-
-    async def story() -> None:
-        scene = Scene()
-        scene.world.put("h1", claim("c1", BUILT))
-        async with scene.judging():
-            async with scene.agent() as agent:
-                await agent.report(report("h1"), report("h2"))
-            await asyncio.sleep(GRACE_S - 0.1)
-            assert scene.status() is HostStatus.UP
-            await asyncio.sleep(0.2)
-            assert (scene.status("h1"), scene.status("h2")) == (HostStatus.DOWN, HostStatus.DOWN)
-            assert scene.world.state("c1") is BUILT
-            async with scene.agent() as agent:
-                await agent.report()
-                assert scene.status() is HostStatus.UP
-
-    simulated(story())
-
-
-def test_a_host_that_is_back_within_the_grace_stays_up() -> None:
-    """A short interruption writes nothing."""
-
-    async def story() -> None:
-        scene = Scene()
-        async with scene.judging():
-            async with scene.agent() as agent:
-                await agent.report()
-            writes = scene.writer.writes
-            async with scene.agent() as agent:
-                await agent.report()
-                await asyncio.sleep(2 * GRACE_S)
-                assert scene.writer.writes == writes
-
-    simulated(story())
-
-
-def test_a_host_served_by_another_process_stays_up() -> None:
-    """An agent that went to a peer is not lost."""
-
-    async def story() -> None:
-        scene = Scene()
-        scene.elsewhere = {uuid_of("h1")}
-        async with scene.judging():
-            async with scene.agent() as agent:
-                await agent.report(report("h1"), report("h2"))
-            await asyncio.sleep(2 * GRACE_S)
-            assert (scene.status("h1"), scene.status("h2")) == (HostStatus.UP, HostStatus.DOWN)
-
-    simulated(story())
-
-
-def test_silent_peers_are_asked_again_but_not_for_ever() -> None:
-    """Three times; a host that is served all the same is up again with its next report."""
-
-    async def story() -> None:
-        scene = Scene()
-        scene.peer_errors = [OSError("no route") for _ in range(5)]
-        async with scene.judging():
-            async with scene.agent() as agent:
-                await agent.report()
-            await asyncio.sleep(2 * GRACE_S + 0.1)
-            assert scene.status() is HostStatus.UP
-            await asyncio.sleep(GRACE_S)
-            assert scene.status() is HostStatus.DOWN
-            assert scene.peers_asked == 1 + 3  # once as the host came
-
-    simulated(story())
-
-
-def test_a_host_that_returns_while_it_is_marked_down_is_up_in_the_end() -> None:
-    """The write and the return cross: the report is written once more."""
-
-    async def story() -> None:
-        scene = Scene()
-        async with scene.judging():
-            async with scene.agent() as agent:
-                await agent.report()
-            scene.world.gates.shut("before SetStatus")
-            await asyncio.sleep(GRACE_S + 0.1)
-            async with scene.agent() as agent:
-                await agent.report()
-                scene.world.gates.open("before SetStatus")
-                await asyncio.sleep(0.1)
-                assert scene.status() is HostStatus.UP
-
-    simulated(story())
-
-
-def test_marking_down_is_tried_again_when_the_store_fails() -> None:
-    """A host must not stay up because one write failed."""
-
-    async def story() -> None:
-        scene = Scene()
-        failures = [StoreUnavailable("down"), StoreUnknown("lost")]
-
-        def fails(host: str, operation: Operation) -> Exception | None:
-            return failures.pop() if failures and isinstance(operation, SetStatus) else None
-
-        scene.writer.fails = fails
-        async with scene.judging():
-            async with scene.agent() as agent:
-                await agent.report()
-            await asyncio.sleep(3 * GRACE_S + 0.1)
-            assert scene.status() is HostStatus.DOWN
 
     simulated(story())
 

@@ -8,8 +8,10 @@ import httpx
 import msgspec
 import pytest
 
-from placer.errors import PlacerError
+from placer.errors import AgentSilent, Overloaded, PlacerError
+from placer.model.messages import CommandDone, CommandKind
 from placer.model.work import Work
+from placer.scheduler.guest_commands import GuestCommand
 from placer.scheduler.peers import Peers
 from placer.settings import Cell, Cluster
 
@@ -24,16 +26,20 @@ class Scene:
         self.answers = answers
         self.silent: set[str] = set()
         self.full: set[str] = set()
+        self.status, self.done = 200, CommandDone(1, ok=True, text="done")
         self.asked: list[tuple[str, str]] = []
         self.peers = Peers(CLUSTER, "http://s1", "t", transport=httpx.MockTransport(self._answer))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         name = request.url.host
-        self.asked.append((name, request.url.path.rpartition("/")[2]))
+        what = request.url.path.rpartition("/")[2]
+        self.asked.append((name, what))
         if name in self.silent:
             raise httpx.ConnectTimeout("silent", request=request)
         if name in self.full:
             return httpx.Response(503, json={})
+        if what == "command":
+            return httpx.Response(self.status, content=msgspec.json.encode(self.done))
         return httpx.Response(200, content=msgspec.json.encode(self.answers[name]))
 
 
@@ -62,4 +68,51 @@ async def test_a_request_is_offered_until_one_takes_it() -> None:
     scene.full = {"s2"}
     await scene.peers.wake("c1", Work("c1.q", 1, 2))
     assert scene.asked == [("s2", "wake"), ("s3", "wake")]
+    await scene.peers.close()
+
+
+SERVING = {"agents": {"h1": "a1"}}
+NONE: dict[str, Any] = {"agents": {}}
+STOP = GuestCommand("h1", "k1", CommandKind.STOP, 5.0)
+
+
+async def test_a_command_goes_to_the_process_that_serves_the_host() -> None:
+    """Others are asked whom they serve and nothing else."""
+    scene = Scene(s2=NONE, s3=SERVING)
+    assert await scene.peers.command("c1", STOP) == scene.done
+    assert [name for name, what in scene.asked if what == "command"] == ["s3"]
+    scene = Scene(s2=NONE, s3=NONE)
+    assert await scene.peers.command("c1", STOP) is None
+    await scene.peers.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        pytest.param(404, None, id="the agent went elsewhere: not done"),
+        pytest.param(503, Overloaded, id="at its bound: not done"),
+        pytest.param(504, AgentSilent, id="no answer from the agent: who knows"),
+        pytest.param(500, AgentSilent, id="a fault: who knows"),
+    ],
+)
+async def test_a_command_that_was_not_answered(
+    status: int, error: type[PlacerError] | None
+) -> None:
+    """What may have been carried out is told from what was not."""
+    scene = Scene(s2=NONE, s3=SERVING)
+    scene.status = status
+    if error is None:
+        assert await scene.peers.command("c1", STOP) is None
+    else:
+        with pytest.raises(error):
+            await scene.peers.command("c1", STOP)
+    await scene.peers.close()
+
+
+async def test_who_is_alive() -> None:
+    """Whoever answers; a silent or full one is not there for lost hosts."""
+    scene = Scene(s2=NONE, s3=NONE)
+    assert await scene.peers.alive("c1") == {"http://s2", "http://s3"}
+    scene.silent = {"s2"}
+    assert await scene.peers.alive("c1") == {"http://s3"}
     await scene.peers.close()

@@ -1,0 +1,212 @@
+"""Hosts without a connection: the grace, the peers, the roll call; on simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Iterator
+
+import pytest
+
+from placer.claims.operations import Operation, SetStatus
+from placer.errors import StoreUnavailable, StoreUnknown
+from placer.model.host_view import HostView, summarize
+from placer.model.records import ClaimState, HostStatus
+from placer.scheduler.lost_hosts import RollCall
+
+from ..agents.fakes import CELL, claim, report, uuid_of
+from .hub_scene import GRACE_S, Scene, simulated
+
+BUILT = ClaimState.BUILT
+#: The bar of the issue.
+NOTICED_S = 10.0
+
+
+def test_lost_hosts_are_down_after_the_grace() -> None:
+    """Not before it; their claims stay."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h1", claim("c1", BUILT))
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report(report("h1"), report("h2"))
+            await asyncio.sleep(GRACE_S - 0.1)
+            assert scene.status() is HostStatus.UP
+            await asyncio.sleep(0.2)
+            assert (scene.status("h1"), scene.status("h2")) == (HostStatus.DOWN, HostStatus.DOWN)
+            assert scene.world.state("c1") is BUILT
+            async with scene.agent() as agent:
+                await agent.report()
+                assert scene.status() is HostStatus.UP
+
+    simulated(story())
+
+
+def test_a_host_that_is_back_within_the_grace_stays_up() -> None:
+    """A short interruption writes nothing."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report()
+            writes = scene.writer.writes
+            async with scene.agent() as agent:
+                await agent.report()
+                await asyncio.sleep(2 * GRACE_S)
+                assert scene.writer.writes == writes
+
+    simulated(story())
+
+
+def test_a_host_served_by_another_process_stays_up() -> None:
+    """An agent that went to a peer is not lost."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.elsewhere = {uuid_of("h1")}
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report(report("h1"), report("h2"))
+            await asyncio.sleep(2 * GRACE_S)
+            assert (scene.status("h1"), scene.status("h2")) == (HostStatus.UP, HostStatus.DOWN)
+
+    simulated(story())
+
+
+def test_silent_peers_are_asked_again_but_not_for_ever() -> None:
+    """Three times; a host that is served all the same is up again with its next report."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.peer_errors = [OSError("no route") for _ in range(5)]
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report()
+            await asyncio.sleep(GRACE_S + 1.9)  # asked at 5 s, 6 s and 7 s
+            assert scene.status() is HostStatus.UP
+            await asyncio.sleep(0.2)
+            assert scene.status() is HostStatus.DOWN
+            assert scene.peers_asked == 1 + 3  # once as the host came
+
+    simulated(story())
+
+
+def test_a_host_that_returns_while_it_is_marked_down_is_up_in_the_end() -> None:
+    """The write and the return cross: the report is written once more."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report()
+            scene.world.gates.shut("before SetStatus")
+            await asyncio.sleep(GRACE_S + 0.1)
+            async with scene.agent() as agent:
+                await agent.report()
+                scene.world.gates.open("before SetStatus")
+                await asyncio.sleep(0.1)
+                assert scene.status() is HostStatus.UP
+
+    simulated(story())
+
+
+def test_marking_down_is_tried_again_when_the_store_fails() -> None:
+    """A host must not stay up because one write failed."""
+
+    async def story() -> None:
+        scene = Scene()
+        failures = [StoreUnavailable("down"), StoreUnknown("lost")]
+
+        def fails(host: str, operation: Operation) -> Exception | None:
+            return failures.pop() if failures and isinstance(operation, SetStatus) else None
+
+        scene.writer.fails = fails
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report()
+            await asyncio.sleep(3 * GRACE_S + 0.1)
+            assert scene.status() is HostStatus.DOWN
+
+    simulated(story())
+
+
+class Roll:
+    """A roll call over the rows of ``scene``, with peers that answer as the test says."""
+
+    def __init__(self, scene: Scene, *peers: str) -> None:
+        self.peers = set(peers)
+        self.reads = 0
+        self.errors: list[Exception] = []
+        self._scene = scene
+        self._call = RollCall(
+            self._alive, self._views, scene.hub.serves, scene.hub.suspect, rng=random.Random(1)
+        )
+
+    async def run(self) -> None:
+        await self._call.run()
+
+    async def _alive(self) -> set[str]:
+        return set(self.peers)
+
+    def _views(self) -> Iterator[Awaitable[list[HostView]]]:
+        yield self._read()
+
+    async def _read(self) -> list[HostView]:
+        self.reads += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        rows = self._scene.world.rows.values()
+        return [summarize(row, cell=CELL, region="r1") for row in rows]
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        pytest.param([], id="the views can be read"),
+        pytest.param([StoreUnavailable("down")], id="at the second try"),
+    ],
+)
+def test_hosts_of_a_dead_scheduler_are_marked_down_by_the_others(errors: list[Exception]) -> None:
+    """Those that came back stay up; the others are down within the bar, though nobody here ever
+    had their connection."""
+
+    async def story() -> None:
+        scene = Scene()
+        for name in ("mine", "back", "lost"):
+            scene.world.put(name)
+        roll = Roll(scene, "http://s2", "http://s3")
+        async with scene.judging(), scene.agent("a1") as agent:
+            task = asyncio.create_task(roll.run())
+            await agent.report(report("mine"))
+            await asyncio.sleep(60)
+            scene.elsewhere = {uuid_of("back")}
+            for name in ("mine", "back", "lost"):
+                scene.world.put(name)
+            roll.errors = list(errors)
+            roll.peers.discard("http://s2")
+            await asyncio.sleep(NOTICED_S)
+            states = [scene.status(name) for name in ("mine", "back", "lost")]
+            assert states == [HostStatus.UP, HostStatus.UP, HostStatus.DOWN]
+            task.cancel()
+
+    simulated(story())
+
+
+def test_the_roll_is_called_once_while_nobody_dies() -> None:
+    """After the start, for hosts that were lost while nobody was there; later nothing is read."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h1")
+        roll = Roll(scene, "http://s2")
+        async with scene.judging():
+            task = asyncio.create_task(roll.run())
+            await asyncio.sleep(15)
+            assert (roll.reads, scene.status()) == (0, HostStatus.UP)
+            await asyncio.sleep(3600)
+            assert (roll.reads, scene.status()) == (1, HostStatus.DOWN)
+            task.cancel()
+
+    simulated(story())
