@@ -16,20 +16,19 @@ agent gets every claim of its hosts after each report.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Collection, Iterable
 from typing import Final
 
 import structlog
 
 from placer import metrics
+from placer.claims.expiry import Expiry
 from placer.claims.operations import (
-    ExpireClaims,
     Operation,
     Refusal,
     ReportInventory,
     SetStatus,
-    lapsed,
+    ended,
 )
 from placer.errors import Conflict, NoAgent, PlacerError
 from placer.model import reports
@@ -79,8 +78,6 @@ NOT_YOUR_HOST: Final = "not_your_host"
 _REPORT_WRITES_MAX: Final = 32
 _REPORT_HOSTS_MAX: Final = 1024
 _HELLO_TIMEOUT_S: Final = 10.0
-#: How long a lapsed claim may stay because its requester's cell cannot be told.
-_CUT_OFF_S: Final = 600.0
 #: States of one message.
 _STATES_MAX: Final = 4096
 
@@ -116,6 +113,7 @@ class AgentHub:
         self._served_elsewhere = served_elsewhere
         self._command_elsewhere = command_elsewhere
         self._deadline_s = deadline_s
+        self._expiry = Expiry(events.lapsed, deadline_s)
         self._versions = versions
         self._steps = Steps(writer, events, deadline_s=deadline_s)
         self._commands = OpenCommands()

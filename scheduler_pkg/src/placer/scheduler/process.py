@@ -74,6 +74,7 @@ class SchedulerProcess:
         self.placing: Placing
         self.conductor: Conductor
         self.hub: AgentHub
+        self._lifecycle: Lifecycle
         self.operator = Operator(settings, self._writer)
 
     async def __aenter__(self) -> SchedulerProcess:
@@ -86,7 +87,7 @@ class SchedulerProcess:
         self._write_sets = WriteSets(
             stores, self._writer, settings.scheduler, self._history, rng=rng
         )
-        recovery = Recovery(stores, self._writer, cluster, self._history)
+        recovery = Recovery(stores, self._writer, cluster, self._history, tell=self._lapsed)
         releasing = Releasing(
             requests, self._writer, self._background, self._notify, cluster.claim_deadline_s
         )
@@ -103,20 +104,21 @@ class SchedulerProcess:
         self.conductor = Conductor(
             settings, requests, self.placing, releasing, self._history, self._notify, rng=rng
         )
+        self._lifecycle = Lifecycle(
+            settings,
+            requests,
+            releasing,
+            stores.globals,
+            self._writer,
+            self._background,
+            self._wake,
+        )
         self.hub = AgentHub(
             process=settings.process,
             cell=settings.cell,
             read_row=home.read_row,
             writer=writer,
-            events=Lifecycle(
-                settings,
-                requests,
-                releasing,
-                stores.globals,
-                self._writer,
-                self._background,
-                self._wake,
-            ),
+            events=self._lifecycle,
             served_elsewhere=self._served_elsewhere,
             command_elsewhere=partial(self._peers.command, settings.cell),
             grace_s=settings.scheduler.agent_grace_s,
@@ -132,7 +134,7 @@ class SchedulerProcess:
             self._notify,
             rng=rng,
         )
-        sweeper = Sweeper(settings, home, writer, recovery, self.hub.tell_lapsed, rng=rng)
+        sweeper = Sweeper(settings, home, writer, recovery, rng=rng)
         roll = RollCall(
             partial(self._peers.alive, settings.cell),
             lambda: (home.read_views(bucket) for bucket in range(settings.home.host_buckets)),
@@ -210,6 +212,9 @@ class SchedulerProcess:
             return
         notification = Notification(cell=cell, host=row.host, record=record)
         self._background.start("notify", self._peers.notify(notification))
+
+    async def _lapsed(self, row: HostRow, record: Record) -> None:
+        await self._lifecycle.lapsed(row, record)
 
     def _wake(self, opened: Opened) -> None:
         """Work on a request that is open again: here, or in its home cell."""
