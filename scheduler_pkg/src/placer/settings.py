@@ -107,6 +107,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     one; lower it where addresses are scarce. When a network has none left, up to
     ``network_donors_max`` hosts are asked for unused ones.
     ``settle_timeout_s`` bounds the settling of one row of a decided write set, in the background.
+    Quotas are read again every ``quota_refresh_s``: that long a new one takes to be heeded.
     """
 
     listen: str = "0.0.0.0"
@@ -125,6 +126,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     host_queue_max: int = 256
     group_max: int = 64
     sweep_every_s: float = 15.0
+    quota_refresh_s: float = 5.0
     agent_grace_s: float = 5.0
     background_writes_max: int = 1024
     view_writers: int = 16
@@ -301,6 +303,10 @@ def check(settings: Settings) -> None:
             < 1,
             "scheduler.pick_from, sample_buckets, builds_per_host_max and build_failures_max must be "
             "at least 1",
+        ),
+        (
+            not 0.5 <= settings.scheduler.quota_refresh_s <= 60,
+            "scheduler.quota_refresh_s must be 0.5 to 60",
         ),
         (
             settings.scheduler.score_max < settings.scheduler.pick_from,

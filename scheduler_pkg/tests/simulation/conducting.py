@@ -38,6 +38,9 @@ from placer.scheduler.claimer import Claimer
 from placer.scheduler.conductor import Conductor
 from placer.scheduler.lifecycle import Lifecycle
 from placer.scheduler.placing import Placing
+from placer.scheduler.quota_list import QuotaList
+from placer.scheduler.quota_rows import Holding, QuotaRows
+from placer.scheduler.quotas import Quotas
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.searching import Searching
 from placer.scheduler.worklog import Opened, RequestLog
@@ -45,6 +48,7 @@ from placer.scheduler.workscan import WorkScan
 from placer.settings import Cell, Cluster, Scheduler, Settings
 from placer.store.base import GlobalStore
 
+from ..unit.named import MemoryQuotas
 from .store import SimStore, SimStores
 
 CELLS = ("c1", "c2")
@@ -121,13 +125,34 @@ class Process:
         self.recovery = Recovery(
             stores, self.writer, own.cluster, history, tell=self._lapsed, clock_ms=now_ms
         )
-        self.releasing = Releasing(self.requests, self.writer, self.background, world.notified, 1.0)
+        self.quota_list = QuotaList(world.quotas, self.writer, 1.0)
+        for quota in world.quotas.values.values():
+            self.quota_list.put(quota)  # a process reads the list before it serves
+        self.releasing = Releasing(
+            self.requests,
+            self.writer,
+            self.background,
+            world.notified,
+            self.quota_list,
+            1.0,
+        )
+        self.quota_rows = QuotaRows(
+            own,
+            stores,
+            self.quota_list,
+            self.writer,
+            self.recovery,
+            world.held,
+            rng=random.Random(name),
+        )
+        self.quotas = Quotas(own, self.quota_list, self.quota_rows, self.writer, rng=rng)
         placing = Placing(
             own,
             stores,
-            Claimer(own, stores, self.writer, self.sets, now_ms=now_ms),
+            Claimer(own, stores, self.writer, self.sets, self.quotas, now_ms=now_ms),
             Searching(own, stores, rng=rng, now_ms=now_ms),
             Addresses(own, stores, self.writer, self.background),
+            self.quotas,
             world.find_group,
             self.recovery.sweep_row,
             rng=rng,
@@ -155,6 +180,7 @@ class Process:
             rng=rng,
         )
         self.run(self.scan.run())
+        self.run(self.quota_rows.run())
 
     async def writer(self, cell: str) -> HostWriter:
         if cell not in self._writers:
@@ -220,6 +246,7 @@ class World:
         self.processes: dict[str, Process] = {}
         self.born = 0
         self.groups: dict[str, ServerGroup] = {}
+        self.quotas = MemoryQuotas()
         self.instances: dict[str, Instance] = {}
         #: Claims whose instance exists, and what was wrong about any of them.
         self.running: set[str] = set()
@@ -291,6 +318,10 @@ class World:
         known = self.instances.get(instance.id)
         if known is None or known.rev <= instance.rev:
             self.instances[instance.id] = instance
+
+    async def held(self, cell: str, project: str) -> dict[str, Holding]:
+        """All instances are made under the quota."""
+        return {}
 
     def notified(self, cell: str, row: HostRow, record: Record) -> None:
         if self.rng.random() < 0.8 or self.stores[cell].quiet:

@@ -90,13 +90,14 @@ def lacks(row_records: Iterable[Record], amounts: Mapping[str, int], writeset: s
 
 
 class TakeShare(Struct, frozen=True):
-    """On a quota row: the instance of ``claim`` takes ``amounts`` of the slice.
+    """On a quota row: the instance ``consumer`` takes ``amounts`` of the slice for its ``claim``.
 
     The entry goes with its claim (``AddClaim.anchor`` says how). It has the classes only that are
     limited at the time; what is limited later is counted with the next count.
     """
 
     claim: str
+    consumer: str
     amounts: dict[str, int]
 
     @property
@@ -111,6 +112,7 @@ class TakeShare(Struct, frozen=True):
             id=self.id,
             provider=row.host,
             amounts={name: -n for name, n in self.amounts.items() if name in limited and n},
+            consumer=self.consumer,
             state=ClaimState.BUILT,
             created_ms=now_ms,
             data={"anchor": self.claim},

@@ -133,13 +133,13 @@ class Recovery:
 
         row = await self._expiry.expire(row, submit)
         for record in tags.anchored(row):
-            if await self._gone(record.data["anchor"]):
+            if await self.gone(record.data["anchor"]):
                 result = await writer.submit(host, Release(record.id), deadline_s=deadline_s)
                 row = row if isinstance(result, Refusal) else result
                 metrics.recovered.labels(cell, "entry").inc()
         return row
 
-    async def _gone(self, claim: str) -> bool:
+    async def gone(self, claim: str) -> bool:
         """Whether a claim that was on its row once is there no more. Cut off: not known, so no.
 
         A settled entry that goes with it shows that it was: both came by one committed write set.

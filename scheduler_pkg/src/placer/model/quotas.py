@@ -22,6 +22,8 @@ from placer.model.request import CLASSES_MAX, NAME_CHARS_MAX, shown
 QUOTAS_MAX: Final = 4096
 WEIGHT_MAX: Final = 1_000_000
 
+_ROW: Final = "quota."
+
 
 class QuotaSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     """A quota as it is put.
@@ -75,7 +77,12 @@ class QuotaView(Struct, frozen=True):
 
 def row_id(cell: str, project: str) -> str:
     """The row of the project's slice in ``cell``."""
-    return f"quota.{cell}.{project}"
+    return f"{_ROW}{cell}.{project}"
+
+
+def is_row(row: str) -> bool:
+    """Whether an id is that of a quota row."""
+    return row.startswith(_ROW)
 
 
 def share_id(claim: str) -> str:

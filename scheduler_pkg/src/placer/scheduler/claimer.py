@@ -25,8 +25,10 @@ from placer.model import ids
 from placer.model.groups import Place, ServerGroup
 from placer.model.records import HostRow, Record
 from placer.model.request import Placement, Request
+from placer.scheduler import quotas
 from placer.scheduler.groups import GroupFacts
 from placer.scheduler.pools import Completed, divide
+from placer.scheduler.quotas import Quotas
 from placer.scheduler.worklog import clock_ms
 from placer.settings import Settings
 from placer.store.base import CellStores
@@ -93,6 +95,7 @@ class Claimer:
         stores: CellStores,
         writer: Writer,
         write_sets: WriteSets,
+        quotas_: Quotas,
         *,
         now_ms: Callable[[], int] = clock_ms,
     ) -> None:
@@ -101,17 +104,19 @@ class Claimer:
         self._stores = stores
         self._writer = writer
         self._write_sets = write_sets
+        self._quotas = quotas_
 
     async def claim(
         self, request: Request, want: Want, effort: Effort, facts: GroupFacts | None = None
     ) -> list[Made] | Refusal | None:
         """All of ``want`` by one transaction, or why not; None: nothing was written, ask again.
 
-        What needs a pool is a write set. Raises StoreUnavailable, StoreUnknown, Overloaded.
+        What needs a pool or a quota is a write set. Raises StoreUnavailable, StoreUnknown, Overloaded.
         """
-        if want.completed is not None and want.completed.pools:
+        pooled = want.completed is not None and want.completed.pools
+        if pooled or self._quotas.limiting(request.spec):
             claims, refused = await self.claim_all(request, (want,), effort, facts)
-            return Refusal(next(iter(refused.values()))) if refused else claims or None
+            return Refusal(quotas.chief(refused)) if refused else claims or None
         effort.attempts += 1
         adds = self._adds(request, want, facts)
         operation: Operation = adds[0] if len(adds) == 1 else AddClaims(adds)
@@ -158,11 +163,12 @@ class Claimer:
     ) -> tuple[list[Made], dict[str, str]]:
         """All of ``wants`` or none: the claims, or by row why not (empty: ask again).
 
-        One host is one transaction; more, or a group that is to be joined, are a write set.
+        One host is one transaction; more, a group that is to be joined, or a quota are a write set.
         Raises StoreUnavailable, StoreUnknown, Overloaded.
         """
         pooled = any(want.completed and want.completed.pools for want in wants)
-        if len(wants) == 1 and not pooled and not (facts and facts.group.has_row):
+        limited = self._quotas.limiting(request.spec) is not None
+        if len(wants) == 1 and not pooled and not limited and not (facts and facts.group.has_row):
             single = await self.claim(request, wants[0], effort, facts)
             if isinstance(single, Refusal):
                 return [], {wants[0].host: single.reason}
@@ -174,6 +180,7 @@ class Claimer:
             participants.append(
                 Participant(group.home_cell, group.id, adds=self._joins(adds, group))
             )
+        participants += await self._quotas.shares(request, adds)
         started = time.perf_counter()
         try:
             outcome = await self._write_sets.commit(
@@ -189,7 +196,7 @@ class Claimer:
             effort.claim_s += time.perf_counter() - started
         if isinstance(outcome, Refused):
             effort.tally.conflicts += 1
-            return [], {host: reason for (_, host), reason in outcome.by.items()}
+            return [], quotas.said({host: reason for (_, host), reason in outcome.by.items()})
         return [
             one
             for (cell, host), claims in adds.items()

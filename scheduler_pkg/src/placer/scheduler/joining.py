@@ -16,12 +16,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from msgspec import Struct
 
 from placer.errors import Conflict, InvalidInput, NotFound, Overloaded, StoreError
-from placer.model.groups import Place
+from placer.model.groups import Place, Policy, Scope
 from placer.model.records import HostRow
 from placer.model.request import Reason, Request, RequestSpec
 from placer.scheduler import groups, refusals
 from placer.scheduler.claimer import Claimer, Effort, Made, Want, merged
 from placer.scheduler.groups import GroupFacts
+from placer.scheduler.quotas import Quotas, is_quota
 from placer.scheduler.refusals import Nowhere
 from placer.scheduler.searching import Found
 from placer.scheduler.targets import Exhausted, Placed, Target
@@ -63,6 +64,7 @@ class Joining:
         self,
         settings: Settings,
         claimer: Claimer,
+        quotas: Quotas,
         targets: Targets,
         fill: Fill,
         read_facts: ReadFacts,
@@ -70,6 +72,7 @@ class Joining:
     ) -> None:
         self._settings = settings
         self._claimer = claimer
+        self._quotas = quotas
         self._targets = targets
         self._fill = fill
         self._read_facts = read_facts
@@ -108,6 +111,7 @@ class Joining:
     ) -> None:
         """One choice and one write set; the course goes on from there. Raises _Ends."""
         at_once = 1 if request.spec.partial else count
+        cells = await self._within_quota(request, cells, at_once, course.facts)
         wants = await self._apart(request, cells, at_once, course, effort)
         if isinstance(wants, Reason):
             await self._doubt(request, course, wants)
@@ -127,6 +131,23 @@ class Joining:
             course.said_no[why] += 1
             if host != group.id:
                 course.tried.add(host)
+        if is_quota(refused.values()):
+            await self._quotas.pause()
+
+    async def _within_quota(
+        self, request: Request, cells: list[str], count: int, facts: GroupFacts
+    ) -> list[str]:
+        """Those of ``cells`` whose slice of the project's quota has room. Raises _Ends without any."""
+        group = facts.group
+        together = group.policy is Policy.AFFINITY and group.scope is not Scope.REGION
+        reasons: dict[str, Reason] = {}
+        for cell in cells:
+            if reason := await self._quotas.short(request, cell, count if together else 1):
+                reasons[cell] = reason
+        left = [cell for cell in cells if cell not in reasons]
+        if reasons and not left:
+            raise _Ends(refusals.joined(list(reasons.values())))
+        return left
 
     async def _doubt(self, request: Request, course: _Course, reason: Reason) -> None:
         """Sweep the group's row before ``reason`` is believed, once; raises _Ends if it holds."""

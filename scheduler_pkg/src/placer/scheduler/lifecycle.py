@@ -79,11 +79,13 @@ class Lifecycle:
     async def failed(self, row: HostRow, record: Record, why: str) -> None:
         """The build failed; its claim is ``deleting``. Another host is looked for at once."""
         self._background.start("note_build", self._note_build(row.host, ok=False))
+        await self._releasing.give_share_back(record)
         await self._each_try(record, self._replace, row, f"build failed on {row.name}: {why}")
         await self._list(row, record, "failed")
 
     async def lapsed(self, row: HostRow, record: Record) -> None:
         """No agent adopted the claim in time and none can now; it is about to leave the row."""
+        await self._releasing.give_share_back(record)
         await self._each_try(record, self._bar, row, f"no agent took it on {row.name}")
 
     async def gone(self, row: HostRow, record: Record) -> None:

@@ -40,6 +40,7 @@ from placer.scheduler.joining import Joining, Repair
 from placer.scheduler.network import NETWORK_UNKNOWN
 from placer.scheduler.plan import plan
 from placer.scheduler.pools import Completed
+from placer.scheduler.quotas import Quotas, is_quota
 from placer.scheduler.refusals import Nowhere
 from placer.scheduler.searching import Found, Searching
 from placer.scheduler.targets import Exhausted, Placed, Target
@@ -63,6 +64,7 @@ class Placing:
         claimer: Claimer,
         searching: Searching,
         addresses: Addresses,
+        quotas: Quotas,
         find_group: FindGroup,
         repair: Repair,
         *,
@@ -73,8 +75,11 @@ class Placing:
         self._claimer = claimer
         self._searching = searching
         self._addresses = addresses
+        self._quotas = quotas
         self._find_group = find_group
-        self._joining = Joining(settings, claimer, self._targets, self._fill, self._facts, repair)
+        self._joining = Joining(
+            settings, claimer, quotas, self._targets, self._fill, self._facts, repair
+        )
         self._rng = rng
 
     async def place(
@@ -150,6 +155,9 @@ class Placing:
     ) -> Placed | Reason | Nowhere:
         """``count`` instances in one cell; what goes wrong there is a reason."""
         try:
+            least = 1 if request.spec.partial else count
+            if reason := await self._quotas.short(request, cell, least):
+                return reason
             if count == 1:
                 return await self._one(request, cell, facts, effort)
             return await self._several(request, cell, count, facts, effort)
@@ -180,6 +188,10 @@ class Placing:
                 said_no[outcome.reason] += 1
                 if outcome.reason == NETWORK_UNKNOWN:
                     return refusals.no_network(cell, spec.network)
+                if is_quota((outcome.reason,)):
+                    if reason := await self._quotas.after_refusal(request, cell):
+                        return reason
+                    continue
                 if spec.host:
                     return refusals.named(cell, spec.host, outcome)
                 tried.add(best.host)
@@ -310,6 +322,11 @@ class Placing:
             else:
                 made, refused = await self._claimer.claim_all(request, wants, effort, facts)
             done += made
+            if is_quota(refused.values()):
+                least = 1 if spec.partial else count - len(done)
+                if reason := await self._quotas.after_refusal(request, cell, least):
+                    break
+                continue
             for host, why in refused.items():
                 said_no[why] += 1
                 tried.add(host)

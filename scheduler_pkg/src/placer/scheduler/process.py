@@ -32,11 +32,15 @@ from placer.scheduler.agent_hub import AgentHub
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Claimer
 from placer.scheduler.conductor import Conductor
+from placer.scheduler.holdings import Holdings
 from placer.scheduler.lifecycle import Lifecycle
 from placer.scheduler.lost_hosts import RollCall
 from placer.scheduler.operator import Operator
 from placer.scheduler.peers import Notification, Peers
 from placer.scheduler.placing import Placing
+from placer.scheduler.quota_list import QuotaList
+from placer.scheduler.quota_rows import QuotaRows
+from placer.scheduler.quotas import Quotas
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.searching import Searching
 from placer.scheduler.sweeper import Sweeper
@@ -74,6 +78,7 @@ class SchedulerProcess:
         self.placing: Placing
         self.conductor: Conductor
         self.hub: AgentHub
+        self.quotas: Quotas
         self._lifecycle: Lifecycle
         self.operator = Operator(settings, self._writer)
 
@@ -88,15 +93,33 @@ class SchedulerProcess:
             stores, self._writer, settings.scheduler, self._history, rng=rng
         )
         recovery = Recovery(stores, self._writer, cluster, self._history, tell=self._lapsed)
+        known_quotas = QuotaList(stores.catalog.quotas, self._writer, cluster.claim_deadline_s)
+        await known_quotas.refresh()
         releasing = Releasing(
-            requests, self._writer, self._background, self._notify, cluster.claim_deadline_s
+            requests,
+            self._writer,
+            self._background,
+            self._notify,
+            known_quotas,
+            cluster.claim_deadline_s,
         )
+        quota_rows = QuotaRows(
+            settings,
+            stores,
+            known_quotas,
+            self._writer,
+            recovery,
+            Holdings(stores.globals).of,
+            rng=rng,
+        )
+        self.quotas = Quotas(settings, known_quotas, quota_rows, self._writer, rng=rng)
         self.placing = Placing(
             settings,
             stores,
-            Claimer(settings, stores, self._writer, self._write_sets),
+            Claimer(settings, stores, self._writer, self._write_sets, self.quotas),
             Searching(settings, stores, rng=rng),
             Addresses(settings, stores, self._writer, self._background),
+            self.quotas,
             self._find_group,
             recovery.sweep_row,
             rng=rng,
@@ -146,7 +169,7 @@ class SchedulerProcess:
             asyncio.create_task(loop)
             for loop in (
                 *(self.hub.run(), roll.run()),
-                *(scan.run(), sweeper.run(), self._connect_others()),
+                *(scan.run(), sweeper.run(), quota_rows.run(), self._connect_others()),
             )
         ]
         self._stack.push_async_callback(self._stop, loops)

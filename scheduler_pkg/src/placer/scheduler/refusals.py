@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from placer.claims.operations import Refusal
+from placer.claims.quotas import EXCEEDED as QUOTA_EXCEEDED
 from placer.errors import Conflict, InvalidInput, Overloaded, StoreUnknown
 from placer.model.groups import Policy
 from placer.model.request import Reason, Request
@@ -35,7 +36,7 @@ SERVER_GROUP_UNKNOWN: Final = "server_group_unknown"
 #: Nobody's fault and over in a moment: tried again until the request's deadline, asked for or not.
 FLEETING: Final = frozenset({CLAIM_UNKNOWN, CLAIM_CONTENDED})
 #: Outcomes that may be different later: waited out only by a request that asked for a deadline.
-PASSING: Final = FLEETING | {NO_VALID_HOST, CELL_UNREACHABLE, OVERLOADED}
+PASSING: Final = FLEETING | {NO_VALID_HOST, CELL_UNREACHABLE, OVERLOADED, QUOTA_EXCEEDED}
 
 
 def worth_waiting(reason: Reason, request: Request) -> bool:

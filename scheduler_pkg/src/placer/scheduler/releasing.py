@@ -22,6 +22,7 @@ from placer.model.records import HostRow, Record
 from placer.model.request import Placement, Request, Stage
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Made, Writer
+from placer.scheduler.quota_list import QuotaList
 from placer.scheduler.worklog import RequestLog
 
 log = structlog.get_logger(__name__)
@@ -43,12 +44,14 @@ class Releasing:
         writer: Writer,
         background: Background,
         tell: Tell,
+        quotas: QuotaList,
         deadline_s: float,
     ) -> None:
         self._requests = requests
         self._writer = writer
         self._background = background
         self._tell = tell
+        self._quotas = quotas
         self._deadline_s = deadline_s
 
     async def cancel(self, request: Request) -> Request:
@@ -83,12 +86,20 @@ class Releasing:
             self._background.start("give_back", self._give_back(made))
 
     async def leave_group(self, request: Request, claim: str) -> None:
-        """Take the entry of a claim that is gone off its group's row."""
+        """Take the entries of a claim that is gone off the rows of its group and its quota."""
+        await self._quotas.give_back(cell_of(claim), request.spec.project, claim)
         group = request.spec.server_group
         if not group:
             return
         writer = await self._writer(cell_of(group))
         await writer.submit(group, Release(member_id(claim)), deadline_s=self._deadline_s)
+
+    async def give_share_back(self, record: Record) -> None:
+        """Have the share of ``record``, a claim that comes to nothing, back before it is gone.
+
+        What takes its place then finds room in a quota that is used up.
+        """
+        await self._quotas.give_back(cell_of(record.id), record.project, record.id)
 
     async def release(self, cell: str, host: str, claim: str) -> bool:
         """Give one claim up; True if it is off its row. Its agent is told if it has to act.
@@ -120,6 +131,7 @@ class Releasing:
         for attempt in range(1, _GIVE_BACK_TRIES + 1):
             try:
                 if await self.release(made.cell, made.row.host, made.record.id):
+                    await self.give_share_back(made.record)
                     return
             except PlacerError as error:
                 log.info("claim_not_given_back", claim=made.record.id, why=str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Generic, TypeVar
 
 from placer.errors import StoreUnavailable, UnknownCell
 from placer.model.catalog import Flavor, Image
@@ -17,7 +16,7 @@ from placer.model.request import Request
 from placer.model.work import Work
 from placer.store.base import InstancePage
 
-T = TypeVar("T")
+from ..named import MemoryNamed, MemoryQuotas
 
 
 class _NoRows:
@@ -152,27 +151,6 @@ class MemoryGlobals:
         return InstancePage(own[start:following], str(following) if following < len(own) else "")
 
 
-class MemoryNamed(Generic[T]):
-    """A ``NamedStore``."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, T] = {}
-
-    async def get(self, name: str) -> T | None:
-        return self.values.get(name)
-
-    async def put(self, name: str, value: T) -> bool:
-        known = self.values.get(name)
-        self.values[name] = value
-        return known != value
-
-    async def drop(self, name: str) -> bool:
-        return self.values.pop(name, None) is not None
-
-    async def page(self, *, limit: int, after: str = "") -> list[T]:
-        return [self.values[name] for name in sorted(self.values) if name > after][:limit]
-
-
 class MemoryGroups:
     """A ``GroupStore``."""
 
@@ -200,6 +178,7 @@ class MemoryCatalog:
         self.flavors: MemoryNamed[Flavor] = MemoryNamed()
         self.images: MemoryNamed[Image] = MemoryNamed()
         self.groups = MemoryGroups()
+        self.quotas = MemoryQuotas()
 
 
 class MemoryStores:
