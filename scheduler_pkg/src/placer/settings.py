@@ -45,6 +45,8 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     one stays for ``record_retention_s`` when its coordinator did not delete it: longer than any
     coordinator waits for its own answer. ``work_shards`` partitions share the work rows of a cell: raise it above a
     thousand requests a second; it cannot be changed while requests are open.
+    ``move_deadline_s``: how long a move of an instance may take that says nothing else; raise it where
+    builds are slow.
     """
 
     deployment: str
@@ -54,6 +56,7 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     work_shards: int = 2
     writeset_timeout_s: float = 5.0
     record_retention_s: float = 600.0
+    move_deadline_s: float = 600.0
 
     def cell(self, name: str) -> Cell:
         """The cell called ``name``; raises UnknownCell."""

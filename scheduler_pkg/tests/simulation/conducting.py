@@ -37,6 +37,7 @@ from placer.scheduler.background import Background
 from placer.scheduler.claimer import Claimer
 from placer.scheduler.conductor import Conductor
 from placer.scheduler.lifecycle import Lifecycle
+from placer.scheduler.moving import Moving
 from placer.scheduler.placing import Placing
 from placer.scheduler.quota_list import QuotaList
 from placer.scheduler.quota_rows import Holding, QuotaRows
@@ -78,6 +79,7 @@ def settings(process: str = "p0", cell: str = "c1", **scheduler: object) -> Sett
             claim_deadline_s=1.0,
             claim_lease_s=6.0,
             writeset_timeout_s=0.5,
+            move_deadline_s=20.0,
         ),
         service_token_file=Path("unused"),
         scheduler=Scheduler(settle_timeout_s=1.0, **scheduler),  # type: ignore[arg-type]
@@ -157,13 +159,24 @@ class Process:
             self.recovery.sweep_row,
             rng=rng,
         )
+        moving = Moving(
+            own,
+            stores,
+            self.requests,
+            placing,
+            self.releasing,
+            self.writer,
+            history,
+            world.notified,
+        )
         self.conductor = Conductor(
-            own, self.requests, placing, self.releasing, history, world.notified, rng=rng
+            own, self.requests, placing, self.releasing, moving, history, world.notified, rng=rng
         )
         self.lifecycle = Lifecycle(
             own,
             self.requests,
             self.releasing,
+            moving,
             cast(GlobalStore, world),
             self.writer,
             self.background,
@@ -478,7 +491,7 @@ class World:
                     found.append(f"{request.id} is {request.stage}")
                 if not all(p.built for p in request.placements):
                     found.append(f"{request.id} names a claim that is not built")
-                wanted = 0 if request.spec.partial else request.spec.count
+                wanted = 0 if request.spec.partial else request.spec.count - request.ended
                 if request.stage is Stage.BUILT and len(request.placements) < wanted:
                     found.append(f"{request.id} has {len(request.placements)} of {wanted}")
             found += [f"work row of {work.id} is left" for work in store.work.values()]

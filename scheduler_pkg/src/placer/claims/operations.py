@@ -91,7 +91,7 @@ class AddClaim(Change, frozen=True):
     ``group``: the server group it belongs to, of which the host may hold ``group_max`` (0: any).
     ``aggregates``: the host must be in one of them. ``anchor``: the claim, on another row, that this
     entry goes with (a pool's share of an instance); it then has no lease and no agent, and leaves by
-    the sweeper once its anchor is gone, or with a write set.
+    the sweeper once its anchor is gone, or with a write set. ``epoch``: the consumer's claims before.
     """
 
     claim: str
@@ -104,6 +104,7 @@ class AddClaim(Change, frozen=True):
     group_max: int = 0
     aggregates: tuple[str, ...] = ()
     anchor: str = ""
+    epoch: int = 0
 
     @property
     def retry_after_unknown(self) -> bool:
@@ -146,6 +147,7 @@ class AddClaim(Change, frozen=True):
             units={name: devices for name, devices in found.units.items() if devices},
             group=self.group,
             data={"anchor": self.anchor} if self.anchor else {},
+            epoch=self.epoch,
         )
 
 

@@ -23,6 +23,7 @@ from placer.claims.writeset import Participant, Refused, WriteSets
 from placer.errors import Conflict, NotFound
 from placer.model import ids
 from placer.model.groups import Place, ServerGroup
+from placer.model.moves import sought_for
 from placer.model.records import HostRow, Record
 from placer.model.request import Placement, Request
 from placer.scheduler import quotas
@@ -66,6 +67,7 @@ class Made(Struct, frozen=True):
             claim=self.record.id,
             instance=self.record.consumer,
             units=self.record.units,
+            epoch=self.record.epoch,
         )
 
 
@@ -244,10 +246,11 @@ class Claimer:
         """The additions to the host's row, each with new ids."""
         spec = request.spec
         lease_s = self._settings.cluster.claim_lease_s
+        moving = sought_for(request)
         return tuple(
             AddClaim(
                 claim=ids.new_claim_id(want.cell, want.host),
-                consumer=str(uuid.uuid4()),
+                consumer=moving.instance if moving else str(uuid.uuid4()),
                 request=request.id,
                 project=spec.project,
                 demand=spec.demand,
@@ -255,6 +258,7 @@ class Claimer:
                 group=spec.server_group,
                 group_max=facts.group.max_per_host if facts else 0,
                 aggregates=spec.aggregates,
+                epoch=moving.epoch + 1 if moving else 0,
             )
             for _ in range(want.count)
         )

@@ -1,6 +1,7 @@
 """The conductor: brings every open request of the log to its end.
 
     accepted    choose, claim, write the outcome       -> placed, refused; failed after failed builds
+    moving      carry single instances to other claims -> placed, built (``moving.py``)
     cancelling  release every claim, wait for agents   -> cancelled; failed if a reason was given
 
 The request's row says at all times what has become of it, and only LWTs on it decide. The naive way,
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
@@ -27,10 +28,12 @@ import structlog
 from placer import failpoints, metrics
 from placer.errors import NotFound, Overloaded, PlacerError
 from placer.history import Acknowledged, HistoryWriter, now_us
+from placer.model.moves import settled_stage
 from placer.model.records import HostRow, Record
-from placer.model.request import Placement, Reason, Request, Stage, Timings
+from placer.model.request import Reason, Request, Stage, Timings
 from placer.model.work import Work
 from placer.scheduler.claimer import Effort
+from placer.scheduler.moving import Moving
 from placer.scheduler.placing import Placing
 from placer.scheduler.refusals import worth_waiting
 from placer.scheduler.releasing import Releasing
@@ -80,6 +83,7 @@ class Conductor:
         requests: RequestLog,
         placing: Placing,
         releasing: Releasing,
+        moving: Moving,
         history: HistoryWriter,
         notify: Notify,
         *,
@@ -89,6 +93,7 @@ class Conductor:
         self._requests = requests
         self._placing = placing
         self._releasing = releasing
+        self._moving = moving
         self._history = history
         self._notify = notify
         self._rng = rng
@@ -163,6 +168,8 @@ class Conductor:
             before = job.request.stage
             if before is Stage.ACCEPTED:
                 request = await self._decide(job.request)
+            elif before is Stage.MOVING:
+                request = await self._move(job.request)
             else:
                 request = await self._releasing.cancel(job.request)
             job.tell(request)
@@ -197,6 +204,11 @@ class Conductor:
 
     # -- a decision
 
+    async def _move(self, request: Request) -> Request:
+        """One look at the moves of ``request``; what the log says afterwards."""
+        async with self._turns.turn(request.spec.priority):
+            return await self._moving.carry(request)
+
     async def _decide(self, request: Request) -> Request:
         """One try to place ``request``; what the log says afterwards."""
         async with self._turns.turn(request.spec.priority):
@@ -216,7 +228,7 @@ class Conductor:
         placements = (*request.placements, *(made.placement for made in placed.made))
         changed = await self._requests.change(
             request,
-            settled_stage(placements),
+            settled_stage(placements, request.moves),
             "",
             placements=placements,
             alternates=placed.alternates,
@@ -258,7 +270,8 @@ class Conductor:
             stage = Stage.ACCEPTED
         elif request.placements:
             # All or none, and a build that failed cannot be replaced: the others must go.
-            stage = settled_stage(request.placements) if request.spec.partial else Stage.CANCELLING
+            settled = settled_stage(request.placements, request.moves)
+            stage = settled if request.spec.partial else Stage.CANCELLING
         else:
             stage = Stage.FAILED if request.tried else Stage.REFUSED
         if not waits:
@@ -275,8 +288,3 @@ class Conductor:
                 claim_ms=round(effort.claim_s * 1000, 3),
             ),
         }
-
-
-def settled_stage(placements: Iterable[Placement]) -> Stage:
-    """The stage of a request that goes on with ``placements``."""
-    return Stage.BUILT if all(placement.built for placement in placements) else Stage.PLACED

@@ -17,12 +17,14 @@ import structlog
 from placer import failpoints
 from placer.claims.operations import NoteBuild
 from placer.errors import Conflict, PlacerError, UnknownCell
+from placer.model import moves
 from placer.model.instance import Instance
 from placer.model.messages import GuestState
 from placer.model.records import HostRow, Record
-from placer.model.request import Placement, Request, Stage
+from placer.model.request import Move, MoveKind, Placement, Request, Stage
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Writer
+from placer.scheduler.moving import Moving
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.worklog import Opened, RequestLog
 from placer.settings import Settings
@@ -45,6 +47,7 @@ class Lifecycle:
         settings: Settings,
         requests: RequestLog,
         releasing: Releasing,
+        moving: Moving,
         instances: GlobalStore,
         writer: Writer,
         background: Background,
@@ -53,6 +56,7 @@ class Lifecycle:
         self._settings = settings
         self._requests = requests
         self._releasing = releasing
+        self._moving = moving
         self._instances = instances
         self._writer = writer
         self._background = background
@@ -64,7 +68,7 @@ class Lifecycle:
         return (
             request is not None
             and request.stage is not Stage.CANCELLING
-            and _find(request, record.id) is not None
+            and moves.may_build(request, record.id)
         )
 
     async def built(self, row: HostRow, record: Record) -> None:
@@ -81,7 +85,9 @@ class Lifecycle:
         self._background.start("note_build", self._note_build(row.host, ok=False))
         await self._releasing.give_share_back(record)
         await self._each_try(record, self._replace, row, f"build failed on {row.name}: {why}")
-        await self._list(row, record, "failed")
+        request = await self._request(record)
+        if request is None or not moves.elsewhere(request, record.consumer, record.id):
+            await self._list(row, record, "failed")
 
     async def lapsed(self, row: HostRow, record: Record) -> None:
         """No agent adopted the claim in time and none can now; it is about to leave the row."""
@@ -96,7 +102,8 @@ class Lifecycle:
         if request is not None:
             await self._releasing.leave_group(request, record.id)
         failed = request is not None and row.host in request.tried
-        await self._list(row, record, "failed" if failed else "deleted")
+        if request is None or not moves.elsewhere(request, record.consumer, record.id):
+            await self._list(row, record, "failed" if failed else "deleted")
 
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """The instance stopped, runs again, or was lost."""
@@ -122,6 +129,9 @@ class Lifecycle:
         raise Conflict(f"Request {record.request} is changed too often.", remedy="Ask again.")
 
     async def _mark_built(self, request: Request, record: Record, row: HostRow) -> bool:
+        move = moves.move_to(request, record.id)
+        if move is not None:
+            return await self._mark_moved(request, move)
         placement = _find(request, record.id)
         if placement is None:
             return await self._disown(record, row)
@@ -131,22 +141,43 @@ class Lifecycle:
             msgspec.structs.replace(p, built=True) if p is placement else p
             for p in request.placements
         )
-        stage = request.stage
-        if stage is Stage.PLACED and all(p.built for p in placements):
-            stage = Stage.BUILT
+        stage = moves.stage_with(request, placements, request.moves)
         return (await self._requests.change(request, stage, placements=placements)).stands
+
+    async def _mark_moved(self, request: Request, move: Move) -> bool:
+        """The instance is where ``move`` brings it; the claim it had is given up next."""
+        if request.stage is Stage.CANCELLING:
+            return True
+        fields = moves.swapped(request, move)
+        stage = moves.stage_with(request, fields["placements"], fields["moves"])
+        changed = await self._requests.change(request, stage, moves.told(move, "built"), **fields)
+        if changed.stands:
+            failpoints.reach("move.swapped")
+            self._background.start("leave", self._moving.leave(changed.request, move.instance))
+        return changed.stands
 
     async def _disown(self, record: Record, row: HostRow) -> bool:
         """A claim that its request does not name: have it destroyed, if that is still so."""
         stored = await self._requests.read(record.request, serial=True)
-        if stored is not None and _find(stored, record.id) is not None:
-            return False
+        if stored is not None and any(held.claim == record.id for held in stored.held):
+            # What is named is what it moved away from, or what this process remembers is old.
+            return _find(stored, record.id) is None and moves.move_to(stored, record.id) is None
         log.warning("claim_disowned", claim=record.id, request=record.request)
         await self._releasing.release(self._settings.cell, row.host, record.id)
         return True
 
     async def _replace(self, request: Request, record: Record, row: HostRow, why: str) -> bool:
-        """Take the placement out and have the request placed again, elsewhere."""
+        """Take the placement out and have the request placed again, elsewhere.
+
+        A claim that an instance was to move to is forgotten; the instance is where it was.
+        """
+        move = moves.move_to(request, record.id)
+        if move is not None and request.stage in moves.GOES_ON:
+            fields = moves.forgotten(request, move, row.host)
+            placements = fields.get("placements", request.placements)
+            stage = moves.stage_with(request, placements, fields["moves"])
+            words = moves.told(move, why)
+            return (await self._requests.change(request, stage, words, **fields)).stands
         if _find(request, record.id) is None or request.stage is Stage.CANCELLING:
             return not self._is_guess(request)
         changed = {
@@ -170,18 +201,40 @@ class Lifecycle:
         return await self._replace(request, record, row, why)
 
     async def _take_out(self, request: Request, record: Record, row: HostRow) -> bool:
+        if moves.move_to(request, record.id) is not None and request.stage in moves.GOES_ON:
+            return await self._replace(request, record, row, f"build failed on {row.name}")
         placement = _find(request, record.id)
         if placement is None:
             return not self._is_guess(request)
         if request.stage is Stage.CANCELLING:
             stored = await self._releasing.without(request, {record.id})
             return _find(stored, record.id) is None
+        move = moves.move_of(request, record.consumer)
+        if move is not None:
+            return await self._note_gone(request, move)
         if not placement.built:
             return await self._replace(request, record, row, f"build failed on {row.name}")
         left = tuple(p for p in request.placements if p is not placement)
-        stage = request.stage if left else Stage.CANCELLED
-        done = await self._requests.change(request, stage, "instance gone", placements=left)
+        stage = moves.stage_with(request, left, request.moves)
+        done = await self._requests.change(
+            request, stage, "instance gone", placements=left, ended=request.ended + 1
+        )
         return done.stands
+
+    async def _note_gone(self, request: Request, move: Move) -> bool:
+        """The claim that a moving instance had is destroyed before it has another one."""
+        fenced = msgspec.structs.replace(move, fenced=True)
+        if move.kind is MoveKind.DELETE:
+            fields = moves.dropped(request, fenced)
+        elif move.fenced:
+            return True
+        else:
+            fields = {"moves": moves.replaced(request, move, fenced)}
+        stage = moves.stage_with(
+            request, fields.get("placements", request.placements), fields["moves"]
+        )
+        words = moves.told(move, "deleted" if move.kind is MoveKind.DELETE else "its host lost it")
+        return (await self._requests.change(request, stage, words, **fields)).stands
 
     # -- helpers
 

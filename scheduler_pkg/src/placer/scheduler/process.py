@@ -35,6 +35,7 @@ from placer.scheduler.conductor import Conductor
 from placer.scheduler.holdings import Holdings
 from placer.scheduler.lifecycle import Lifecycle
 from placer.scheduler.lost_hosts import RollCall
+from placer.scheduler.moving import Moving
 from placer.scheduler.operator import Operator
 from placer.scheduler.peers import Notification, Peers
 from placer.scheduler.placing import Placing
@@ -124,13 +125,31 @@ class SchedulerProcess:
             recovery.sweep_row,
             rng=rng,
         )
+        moving = Moving(
+            settings,
+            stores,
+            requests,
+            self.placing,
+            releasing,
+            self._writer,
+            self._history,
+            self._notify,
+        )
         self.conductor = Conductor(
-            settings, requests, self.placing, releasing, self._history, self._notify, rng=rng
+            settings,
+            requests,
+            self.placing,
+            releasing,
+            moving,
+            self._history,
+            self._notify,
+            rng=rng,
         )
         self._lifecycle = Lifecycle(
             settings,
             requests,
             releasing,
+            moving,
             stores.globals,
             self._writer,
             self._background,
