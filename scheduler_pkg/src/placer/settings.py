@@ -130,7 +130,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     group_max: int = 64
     sweep_every_s: float = 15.0
     quota_refresh_s: float = 5.0
-    agent_grace_s: float = 5.0
+    agent_grace_s: float = 4.0
     background_writes_max: int = 1024
     view_writers: int = 16
     network_slice: int = 8
@@ -150,7 +150,8 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``hosts_file``: a JSON list that divides the machine into hosts (name, share of the machine, traits,
     aggregates; or inventories of its own); without it the machine is one host named like the agent.
-    ``image`` is run for a claim that names none, with ``command`` instead of its own, if given. An
+    ``image`` is run for a claim that names none, with ``command`` instead of its own, if given.
+    ``images``: an image of Placer -> what the engine calls it; others have the same name there. An
     image that is not on the machine is pulled within ``pull_timeout_s``, or refused when ``pull`` is false.
     ``networks``: a network of Placer -> the engine's network its addresses lie in; an instance whose
     claim holds no address has no network.
@@ -164,6 +165,7 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     hosts_file: Path | None = None
     image: str = ""
     command: tuple[str, ...] = ()
+    images: dict[str, str] = {}
     networks: dict[str, str] = {}
     pull: bool = True
     pull_timeout_s: float = 300.0

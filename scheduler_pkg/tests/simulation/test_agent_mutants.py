@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from placer.agents.agent import Action, Agent
+from placer.agents.agent import Agent
+from placer.agents.decisions import Action
 from placer.claims import operations
 from placer.model.messages import ClaimOrder, StepKind
 from placer.model.records import ClaimState, Record

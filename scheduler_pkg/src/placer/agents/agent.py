@@ -7,7 +7,7 @@ that brings each closer to its end. A crash is a restart of the loop.
 What goes wrong the naive way, building whenever an order comes: orders are repeated after every
 reconnect, may be older than what the agent has done since, and may come twice at once. Therefore
 one claim is worked on by one worker at a time, an order that comes meanwhile waits its turn (only
-the newest is kept), and every order is judged by ``decide`` against what the driver runs and what
+the newest is kept), and every order is judged by ``decide`` (``decisions.py``) against what the driver runs and what
 the journal says was done. A step whose answer was lost is not followed by anything: the next report
 brings the claim again, in the state the row has.
 
@@ -26,7 +26,6 @@ entry in ``building``: so no instance is ever without capacity, whenever the age
 from __future__ import annotations
 
 import asyncio
-import enum
 import itertools
 import random
 import zlib
@@ -39,10 +38,12 @@ from msgspec import Struct
 
 from placer import failpoints
 from placer.agents.commands import WORKERS, Commands
+from placer.agents.decisions import Action, decide
 from placer.agents.drivers.base import Driver, DriverError, Life
 from placer.agents.guests import Guests
 from placer.agents.journal import Journal, JournalError, Phase
 from placer.agents.link import Connect, Link, LinkLost, LinkRefused, Socket, agent_url
+from placer.agents.states import LOST, GuestStates
 from placer.errors import InvalidInput, PlacerError
 from placer.model.messages import (
     RETRY,
@@ -72,43 +73,6 @@ _LONG_WAIT: Final = 16
 #: Refusals of a step: the claim is not on the row; it is being deleted.
 _GONE: Final = "claim_gone"
 _DELETING: Final = f"claim_{ClaimState.DELETING}"
-
-
-class Action(enum.Enum):
-    """What an order asks for, given what the agent has and did."""
-
-    NOTHING = "nothing"
-    ADOPT = "adopt"
-    BUILD = "build"
-    SAY_BUILT = "say built"
-    REBUILD = "rebuild"
-    DESTROY = "destroy"
-
-
-def decide(state: ClaimState, phase: Phase | None, runs: bool) -> Action:
-    """The next action for a claim that the row had in ``state``.
-
-    ``phase`` is the journal's, ``runs`` the driver's word. The order may be older than both: then
-    nothing is done, as the next report tells the truth anew.
-    """
-    if state is ClaimState.DELETING:
-        return Action.DESTROY
-    if phase is Phase.DESTROYING:
-        return Action.NOTHING
-    if state is ClaimState.BUILT:
-        if not runs:
-            return Action.REBUILD
-        # Built, but the answer to BUILT never came: who lists instances may not know it yet.
-        return Action.NOTHING if phase is Phase.BUILT else Action.SAY_BUILT
-    if phase is Phase.BUILT:
-        return Action.NOTHING
-    if state is ClaimState.BUILDING and runs:
-        return Action.SAY_BUILT
-    if state is ClaimState.BUILDING and phase is Phase.BUILDING:
-        return Action.BUILD
-    # Claimed; or building and the journal has never heard of it: the journal was lost, or the order
-    # is older than the claim's end. Adopting again tells the two apart.
-    return Action.ADOPT
 
 
 class _Abandoned(PlacerError):
@@ -150,6 +114,7 @@ class Agent:
         self._connect = connect
         self._rng = rng or random.Random()
         self._guests = Guests(driver, journal)
+        self._states = GuestStates(journal)
         self._link: Link | None = None
         # Every claim in ``_orders`` is either in ``_queue`` once or being worked on. Both are
         # bounded by the claims of this agent's hosts.
@@ -161,6 +126,7 @@ class Agent:
         self._commands = Commands(
             driver,
             self._guests,
+            self._states,
             lambda claim: claim in self._busy,
             timeout_s=self._settings.command_timeout_s,
         )
@@ -298,12 +264,8 @@ class Agent:
             )
         if missing:
             log.warning("hosts_not_reported", missing=missing, hosts=len(hosts))
-        stopped = tuple(
-            GuestState(order.host, order.claim, Life.STOPPED.value)
-            for order in self._guests.stopped()
-        )
-        if stopped:
-            await link.say(States(stopped))
+        for message in self._states.messages():
+            await link.say(message)
         return not missing
 
     async def _look(self) -> None:
@@ -311,6 +273,7 @@ class Agent:
         asked to build fails, and too many failures keep its hosts from being chosen."""
         try:
             await self._guests.look()
+            await self._states.look(self._guests)
             self._described = await self._driver.describe()
         except PlacerError as error:
             log.error("driver_unavailable", why=str(error))
@@ -407,7 +370,7 @@ class Agent:
         if done.ok:
             log.error("instance_lost", claim=order.claim, host=order.host)
             why = "it was removed behind the agent's back; it is built again"
-            await self._tell(GuestState(order.host, order.claim, "lost", why))
+            await self._tell(await self._states.changed(order, LOST, why))
             return Action.BUILD
         return Action.DESTROY if done.reason == _DELETING else Action.NOTHING
 
@@ -434,6 +397,10 @@ class Agent:
         if done.ok:
             failpoints.reach("agent.said_built")
             await self._note(order, Phase.BUILT)
+            life = self._guests.life(order.claim)
+            if order.state is ClaimState.BUILT and life is not None:
+                # Built again; or the journal was lost, and with it what was said last.
+                await self._tell(await self._states.changed(order, life.value, f"seen {life}"))
             return Action.NOTHING
         if done.reason in (_DELETING, _GONE):
             return Action.DESTROY

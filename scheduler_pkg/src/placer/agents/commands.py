@@ -17,7 +17,8 @@ import structlog
 from placer.agents.drivers.base import Driver, DriverError, Life
 from placer.agents.guests import Guests
 from placer.agents.link import Link, LinkLost
-from placer.model.messages import Command, CommandDone, CommandKind, GuestState, States
+from placer.agents.states import GuestStates
+from placer.model.messages import Command, CommandDone, CommandKind, States
 
 log = structlog.get_logger(__name__)
 
@@ -31,9 +32,16 @@ class Commands:
     """The commands of one agent. ``busy`` says whether a claim is being worked on."""
 
     def __init__(
-        self, driver: Driver, guests: Guests, busy: Callable[[str], bool], *, timeout_s: float
+        self,
+        driver: Driver,
+        guests: Guests,
+        states: GuestStates,
+        busy: Callable[[str], bool],
+        *,
+        timeout_s: float,
     ) -> None:
         self._driver = driver
+        self._states = states
         self._guests = guests
         self._busy = busy
         self._timeout_s = timeout_s
@@ -53,9 +61,9 @@ class Commands:
             link, command = await self._queue.get()
             done = await self._answer(command)
             try:
-                await link.say(done)
                 if done.ok and command.kind is not CommandKind.LOGS:
-                    await link.say(States((self._state(command),)))
+                    await self._tell(link, command)
+                await link.say(done)
             except LinkLost as error:
                 log.info("command_not_answered", claim=command.claim, why=str(error))
 
@@ -95,7 +103,10 @@ class Commands:
                 return await self._driver.logs(command.claim, lines)
         return ""
 
-    @staticmethod
-    def _state(command: Command) -> GuestState:
-        state = Life.STOPPED if command.kind is CommandKind.STOP else Life.RUNNING
-        return GuestState(command.host, command.claim, state.value, f"asked to {command.kind}")
+    async def _tell(self, link: Link, command: Command) -> None:
+        """Say the new state before the answer: whoever hears that may look at once."""
+        order = self._guests.order_of(command.claim)
+        if order is not None:
+            state = Life.STOPPED if command.kind is CommandKind.STOP else Life.RUNNING
+            why = f"asked to {command.kind}"
+            await link.say(States((await self._states.changed(order, state.value, why),)))

@@ -52,9 +52,14 @@ class Guests:
         guest = self._guests.get(claim)
         return guest is not None and guest.life is not Life.UNFINISHED
 
-    def stopped(self) -> Iterator[ClaimOrder]:
-        """Orders of instances that somebody stopped."""
-        return (g.order for g in self._guests.values() if g.life is Life.STOPPED)
+    def all(self) -> Iterator[Guest]:
+        """What the driver has."""
+        return iter(self._guests.values())
+
+    def life(self, claim: str) -> Life | None:
+        """What the instance of the claim does; None if there is none."""
+        guest = self._guests.get(claim)
+        return guest.life if guest else None
 
     def found(self, order: ClaimOrder, life: Life) -> None:
         """The instance of ``order`` is now so."""

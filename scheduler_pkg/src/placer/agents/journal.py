@@ -2,7 +2,8 @@
 
 The truth about a claim is the host's row, the truth about its instance is the driver; the agent is
 a loop over the two (claim protocol, section 6). The journal adds what neither can say: that BUILT
-was answered, and which instances the agent is answerable for when their claim is gone. A phase is
+was answered, which instances the agent is answerable for when their claim is gone, and how often
+each has changed since (``states.py``). A phase is
 written before the step that it announces, so a restart finds at worst a step announced and not
 taken, and takes it again.
 
@@ -26,15 +27,23 @@ import msgspec
 from msgspec import Struct
 
 from placer.errors import InvalidInput, PlacerError
-from placer.model.messages import ClaimOrder
+from placer.model.messages import ClaimOrder, GuestState
 
-_TABLE: Final = """
+_TABLES: Final = (
+    """
 CREATE TABLE IF NOT EXISTS claim (
   claim TEXT PRIMARY KEY,
   phase TEXT NOT NULL,
   claim_order BLOB NOT NULL
 ) WITHOUT ROWID
-"""
+""",
+    """
+CREATE TABLE IF NOT EXISTS guest (
+  claim TEXT PRIMARY KEY,
+  state BLOB NOT NULL
+) WITHOUT ROWID
+""",
+)
 
 
 class Phase(enum.StrEnum):
@@ -68,10 +77,16 @@ class Journal:
         self._path = directory / "journal.sqlite"
         self._database = _open(self._path)
         self._entries = _load(self._database)
+        self._states = _load_states(self._database)
 
     @property
     def entries(self) -> dict[str, Entry]:
         return self._entries
+
+    @property
+    def states(self) -> dict[str, GuestState]:
+        """What was last said of instances, by claim; of one that only ever ran, nothing."""
+        return self._states
 
     def phase(self, claim: str) -> Phase | None:
         entry = self._entries.get(claim)
@@ -91,16 +106,34 @@ class Journal:
         """Note in memory alone what the disk has no room for and a restart would find out anew."""
         self._entries[order.claim] = Entry(phase, order)
 
+    async def put_state(self, state: GuestState) -> None:
+        """Note what is to be said of an instance; raises JournalError."""
+        await self._do(
+            lambda: self._database.execute(
+                "INSERT OR REPLACE INTO guest VALUES (?, ?)",
+                (state.claim, msgspec.json.encode(state)),
+            )
+        )
+        self.remember_state(state)
+
+    def remember_state(self, state: GuestState) -> None:
+        """As ``remember``."""
+        self._states[state.claim] = state
+
     async def forget(self, claim: str) -> None:
         """The claim is gone and nothing of it runs. Raises JournalError."""
-        await self._do(
-            lambda: self._database.execute("DELETE FROM claim WHERE claim = ?", (claim,))
-        )
+        await self._do(lambda: self._delete(claim))
         self._entries.pop(claim, None)
+        self._states.pop(claim, None)
 
     def close(self) -> None:
         self._executor.shutdown(wait=True)
         self._database.close()
+
+    def _delete(self, claim: str) -> None:
+        # The claim last: while it is there, a restart comes back here.
+        self._database.execute("DELETE FROM guest WHERE claim = ?", (claim,))
+        self._database.execute("DELETE FROM claim WHERE claim = ?", (claim,))
 
     async def _do(self, work: Callable[[], object]) -> None:
         try:
@@ -118,7 +151,8 @@ def _open(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
-        database.execute(_TABLE)
+        for table in _TABLES:
+            database.execute(table)
         # Takes the exclusive lock now, not at the first claim.
         database.execute("DELETE FROM claim WHERE claim = ''")
     except sqlite3.OperationalError as error:
@@ -140,3 +174,8 @@ def _load(database: sqlite3.Connection) -> dict[str, Entry]:
         claim: Entry(Phase(phase), msgspec.json.decode(order, type=ClaimOrder))
         for claim, phase, order in rows
     }
+
+
+def _load_states(database: sqlite3.Connection) -> dict[str, GuestState]:
+    rows = database.execute("SELECT claim, state FROM guest")
+    return {claim: msgspec.json.decode(state, type=GuestState) for claim, state in rows}

@@ -89,8 +89,8 @@ class AddClaim(Change, frozen=True):
 
     Arranged on the row itself, so a stale view can choose a full host but never book it.
     ``group``: the server group it belongs to, of which the host may hold ``group_max`` (0: any).
-    ``aggregates``: the host must be in one of them. ``anchor``: the claim, on another row, that this
-    entry goes with (a pool's share of an instance); it then has no lease and no agent, and leaves by
+    ``aggregates``: the host must be in one of them. ``image``: what the instance is made from.
+    ``anchor``: the claim, on another row, that this entry goes with (a pool's share of an instance); it then has no lease and no agent, and leaves by
     the sweeper once its anchor is gone, or with a write set. ``epoch``: the consumer's claims before.
     """
 
@@ -104,6 +104,7 @@ class AddClaim(Change, frozen=True):
     group_max: int = 0
     aggregates: tuple[str, ...] = ()
     anchor: str = ""
+    image: str = ""
     epoch: int = 0
 
     @property
@@ -147,6 +148,7 @@ class AddClaim(Change, frozen=True):
             units={name: devices for name, devices in found.units.items() if devices},
             group=self.group,
             data={"anchor": self.anchor} if self.anchor else {},
+            image=self.image,
             epoch=self.epoch,
         )
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 from placer.errors import PlacerError
 
 _BACKLOG: Final = 1024
-_WS_PING_S: Final = 5.0
-_WS_PONG_S: Final = 15.0
+_WS_PING_S: Final = 2.0
+_WS_PONG_S: Final = 4.0
 
 
 def serve(app: Any, *, host: str, port: int, grace_s: int = 10) -> None:

@@ -93,7 +93,8 @@ class Record(Struct, frozen=True, omit_defaults=True):
     and its parent's, its ``inventories`` and positive ``amounts`` (each the capacity of its
     inventory) by slot, its traits and aggregates.
     A claim record has a ``consumer``, a ``state`` and negative ``amounts`` by slot; ``units`` says
-    which device gave how much: {slot: {device: amount}}. ``group`` is the server group it belongs
+    which device gave how much: {slot: {device: amount}}; ``image`` is what its instance is made from.
+    ``group`` is the server group it belongs
     to, ``data`` what a row that is not a host keeps with an entry, ``tag`` as the module says.
     ``epoch`` counts the claims that its consumer had before this one: it grows with every move.
     """
@@ -116,6 +117,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     group: str = ""
     data: dict[str, str] = {}
     tag: str = ""
+    image: str = ""
     epoch: int = 0
 
     @property

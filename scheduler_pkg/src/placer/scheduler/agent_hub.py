@@ -460,4 +460,5 @@ def _order(host: str, record: Record) -> ClaimOrder:
         state=record.state,
         amounts={name: -amount for name, amount in record.amounts.items()},
         units=record.units,
+        image=record.image,
     )

@@ -258,6 +258,7 @@ class Claimer:
                 group=spec.server_group,
                 group_max=facts.group.max_per_host if facts else 0,
                 aggregates=spec.aggregates,
+                image=spec.image,
                 epoch=moving.epoch + 1 if moving else 0,
             )
             for _ in range(want.count)

@@ -58,6 +58,7 @@ def claim(
         request=f"request-{name}",
         state=state,
         lease_until_ms=lease_until_ms if state is ClaimState.CLAIMED else 0,
+        image="small",
     )
 
 
@@ -447,3 +448,9 @@ async def until(condition: Callable[[], bool], why: str, within_s: float = 5.0) 
             return
         await asyncio.sleep(0.005)
     raise AssertionError(f"not within {within_s:g} s: {why}")
+
+
+def lose_journal(directory: Path) -> None:
+    """The disk was replaced, or somebody tidied up."""
+    for path in directory.glob("journal*"):
+        path.unlink()

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
-from placer.agents.agent import Action, Agent, decide
+from placer.agents.agent import Agent
+from placer.agents.decisions import Action, decide
 from placer.agents.journal import Journal, Phase
 from placer.claims.operations import AgentStep, Operation
 from placer.errors import InvalidInput, StoreUnknown
-from placer.model.messages import (
-    Command,
-    CommandDone,
-    CommandKind,
-    FromAgent,
-    Orders,
-    States,
-    StepKind,
-)
+from placer.model.messages import Orders, StepKind
 from placer.model.records import ClaimState
-from placer.scheduler.agent_connection import Connection
 from placer.scheduler.agent_hub import _order
 
-from .fakes import Bench, claim, settings, until, uuid_of
+from .fakes import Bench, claim, lose_journal, settings, until, uuid_of
 from .test_journal import lock
 
 CLAIMED, BUILDING = ClaimState.CLAIMED, ClaimState.BUILDING
@@ -487,103 +478,6 @@ async def test_a_driver_that_falls_silent(tmp_path: Path) -> None:
         bench.driver.silent = True
         await asyncio.sleep(0.1)
         assert (len(bench.urls), bench.hub.hosts) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("kind", "stopped", "text"),
-    [
-        pytest.param(CommandKind.STOP, True, "", id="stop"),
-        pytest.param(CommandKind.START, False, "", id="start"),
-        pytest.param(CommandKind.REBOOT, False, "", id="reboot"),
-        pytest.param(CommandKind.LOGS, False, "7 lines of c1", id="logs"),
-    ],
-)
-async def test_commands(tmp_path: Path, kind: CommandKind, stopped: bool, text: str) -> None:
-    """Carried out once and answered; what changed is told."""
-    bench = Bench(tmp_path)
-    bench.world.put("h1", claim("c1"))
-    async with bench.running():
-        await until(lambda: at_rest(bench), "c1 is built")
-        heard = listen(bench)
-        await command(bench, Command(seq=5, host=uuid_of("h1"), claim="c1", kind=kind, lines=7))
-        told = kind is not CommandKind.LOGS
-        await until(lambda: len(heard) == 1 + told, "it is answered")
-        assert heard[0] == CommandDone(seq=5, ok=True, text=text)
-        if told:
-            (state,) = heard[1].guests
-            assert (state.claim, state.state) == ("c1", "stopped" if stopped else "running")
-        assert bench.driver.stopped == ({"c1"} if stopped else set())
-
-
-@pytest.mark.parametrize(
-    ("host", "name", "words"),
-    [
-        pytest.param("h1", "c9", "no such instance", id="unknown"),
-        pytest.param("h2", "c1", "no such instance", id="on another host"),
-        pytest.param("h1", "c2", "try again", id="while it is built"),
-    ],
-)
-async def test_commands_that_are_refused(tmp_path: Path, host: str, name: str, words: str) -> None:
-    """The answer says why, and nothing is done."""
-    bench = Bench(tmp_path)
-    bench.world.put("h1", claim("c1"))
-    async with bench.running():
-        await until(lambda: at_rest(bench), "c1 is built")
-        bench.world.gates.shut("before build")
-        bench.world.put("h1", claim("c1", BUILT), claim("c2"))
-        bench.hub.push(bench.world.rows[uuid_of("h1")])
-        await bench.world.gates.reached("before build")
-        heard = listen(bench)
-        order = Command(seq=6, host=uuid_of(host), claim=name, kind=CommandKind.STOP)
-        await command(bench, order)
-        await until(lambda: len(heard) == 1, "it is answered")
-        assert not heard[0].ok
-        assert words in heard[0].text
-        assert bench.driver.stopped == set()
-        bench.world.gates.open("before build")
-
-
-async def test_a_stopped_instance_is_told_of_with_every_connection(tmp_path: Path) -> None:
-    """What was said before the connection broke may have been lost."""
-    bench = Bench(tmp_path)
-    bench.world.put("h1", claim("c1"))
-    async with bench.running():
-        await until(lambda: bench.world.state("c1") is BUILT, "c1 is built")
-        bench.driver.stopped.add("c1")
-        heard = listen(bench)
-        bench.pipe.cut()
-        await until(lambda: len(heard) == 1, "it is told")
-        assert [(g.claim, g.state) for g in heard[0].guests] == [("c1", "stopped")]
-        assert bench.world.builds == {"c1": 1}
-
-
-def at_rest(bench: Bench) -> bool:
-    """Whether something is built and nothing is worked on."""
-    now = bench.agent.status()
-    return now.claims["built"] > 0 and now.working == 0
-
-
-def lose_journal(directory: Path) -> None:
-    for path in directory.glob("journal*"):
-        path.unlink()
-
-
-def listen(bench: Bench) -> list[Any]:
-    """What the agent says from now on of its instances and commands."""
-    heard: list[Any] = []
-    handle = bench.hub._handle
-
-    async def overhear(connection: Connection, message: FromAgent) -> None:
-        if isinstance(message, States | CommandDone):
-            heard.append(message)
-        await handle(connection, message)
-
-    bench.hub._handle = overhear  # type: ignore[method-assign]
-    return heard
-
-
-async def command(bench: Bench, order: Command) -> None:
-    await bench.pipe.send_text(msgspec.json.encode(order).decode())
 
 
 @pytest.mark.parametrize(

@@ -120,9 +120,19 @@ def test_what_no_container_can_be(
         plan(amounts, **change)
 
 
-def test_the_requests_image_comes_first() -> None:
-    """The agent's own image is for claims that name none."""
-    assert plan({"VCPU": 1}, image="other:2").body["Image"] == "other:2"
+@pytest.mark.parametrize(
+    ("asked", "runs"),
+    [
+        pytest.param("", "img", id="none asked for: the agent's own"),
+        pytest.param("other:2", "other:2", id="the request's comes first"),
+        pytest.param("small", "registry/small:1", id="called something else by the engine"),
+    ],
+)
+def test_the_image(asked: str, runs: str) -> None:
+    """What a container is made from."""
+    settings = Docker(image="img", images={"small": "registry/small:1"})
+    made = containers.plan(order({"VCPU": 1}, image=asked), OWNER, settings, MACHINE)
+    assert made.body["Image"] == runs
     assert plan({"VCPU": 1}).body["Image"] == "img"
     assert "Cmd" not in plan({"VCPU": 1}).body
 

@@ -213,7 +213,7 @@ def test_claim_takes_what_the_row_itself_has_left() -> None:
     """Devices are chosen on the row: the one that is taken is not given again."""
     machine = demand_of({"CUSTOM_BAREMETAL": 1})
     taken = held(units={"CUSTOM_BAREMETAL": {"a": 1}})
-    after = AddClaim("new", "c", "r", "p", machine, 5000).apply(host(taken), NOW_MS)
+    after = AddClaim("new", "c", "r", "p", machine, 5000, image="small").apply(host(taken), NOW_MS)
     assert isinstance(after, HostRow)
     record = after.find("new")
     assert record is not None

@@ -74,6 +74,7 @@ def test_a_report_makes_rows_and_brings_every_claim() -> None:
             assert isinstance(listing, Orders)
             assert [order.state for order in listing.claims] == states
             assert {tuple(order.amounts.items()) for order in listing.claims} == {(("VCPU", 1),)}
+            assert {order.image for order in listing.claims} == {"small"}
             assert scene.hub.serves([uuid_of("h1"), uuid_of("h3")]) == {uuid_of("h1")}
             assert scene.writer.writes == 1  # h1's row held its report already
 

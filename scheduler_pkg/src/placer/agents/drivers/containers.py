@@ -77,7 +77,7 @@ def name_of(owner: Owner, claim: str) -> str:
 
 def plan(order: ClaimOrder, owner: Owner, settings: Docker, machine: Machine) -> Plan:
     """The container of ``order``; raises BuildFailed for what no container of this engine can be."""
-    image = order.image or settings.image
+    image = settings.images.get(order.image, order.image) or settings.image
     if not image:
         raise BuildFailed(
             "The claim names no image, and the agent has none of its own.",
