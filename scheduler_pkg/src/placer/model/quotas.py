@@ -188,6 +188,11 @@ def _divided(limits: Mapping[str, int], weights: dict[str, int]) -> dict[str, di
     return slices
 
 
+def unseen(quota: Quota, cell: str) -> SliceView:
+    """The slice of a cell that does not answer."""
+    return SliceView(cell, False, quota.slice_of(cell), {}, {}, {})
+
+
 def notes(quota: Quota, slices: Iterable[SliceView]) -> tuple[str, ...]:
     """What is used above its slice, what is in no slice, and which cells did not answer."""
     said = []

@@ -182,7 +182,7 @@ class Quotas:
             async with asyncio.timeout(within_s):
                 row = await self._rows.read(cell, quota.project)
         except (PlacerError, TimeoutError):
-            return SliceView(cell, False, quota.slice_of(cell), {}, {}, {})
+            return quotas.unseen(quota, cell)
         return slice_view(quota, cell, row)
 
 

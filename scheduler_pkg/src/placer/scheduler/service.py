@@ -23,6 +23,7 @@ from placer.scheduler.guest_commands import GuestCommand
 from placer.scheduler.operator_routes import OPERATOR_ROUTES
 from placer.scheduler.peers import HostList, Notification, RequestList, Served
 from placer.scheduler.process import SchedulerProcess
+from placer.scheduler.quota_routes import QUOTA_ROUTES
 from placer.settings import Settings, read_secret
 
 _BODY_BYTES_MAX: Final = 1_048_576
@@ -106,7 +107,19 @@ def serve(settings: Settings) -> None:
             yield
 
     app = http.create_app(
-        [schedule, notify, serves, command, working, wake, select, agents, agent, *OPERATOR_ROUTES],
+        [
+            schedule,
+            notify,
+            serves,
+            command,
+            working,
+            wake,
+            select,
+            agents,
+            agent,
+            *OPERATOR_ROUTES,
+            *QUOTA_ROUTES,
+        ],
         token=read_secret(settings.service_token_file),
         ready=process.ready,
         lifespan=lifespan,

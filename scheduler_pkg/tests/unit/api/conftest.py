@@ -14,7 +14,9 @@ from msgspec import Struct
 from placer import settings as config
 from placer.api.service import application
 from placer.model.destinations import Destination, Destinations
+from placer.model.quotas import Quota, QuotaView, notes
 from placer.model.request import Alternate, Placement, Request, RequestSpec, Stage
+from placer.scheduler.quotas import slice_view
 
 from .stores import MemoryStores
 
@@ -33,6 +35,10 @@ def placed(request: httpx.Request) -> httpx.Response:
             hosts = [Destination(spec.cell or "nyc1", f"u{n}", f"h{n}") for n in range(spec.count)]
             further = [Alternate("nyc1", f"a{n}", f"a{n}") for n in range(spec.alternates)]
             answer = Destinations(tuple(hosts), tuple(further))
+        case "quotas" | "quotas/view":
+            quota = msgspec.json.decode(request.content, type=Quota)
+            slices = tuple(slice_view(quota, cell, None) for cell in ("nyc1", "ams1", "ams2"))
+            answer = QuotaView(quota.project, quota.limits, slices, notes(quota, slices))
         case "server-groups":
             answer = msgspec.json.decode(request.content)
         case _:

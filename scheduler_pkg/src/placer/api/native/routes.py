@@ -12,6 +12,7 @@ from placer.api.native import (
     hosts,
     instances,
     pools,
+    quotas,
     requests,
     server_groups,
     versions,
@@ -45,6 +46,10 @@ ROUTES: Final = (
     pools.put_pool,
     pools.list_networks,
     pools.put_network,
+    quotas.list_quotas,
+    quotas.show_quota,
+    quotas.put_quota,
+    quotas.delete_quota,
     vocabulary.list_resource_classes,
     vocabulary.list_traits,
 )
