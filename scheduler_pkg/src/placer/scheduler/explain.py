@@ -16,6 +16,8 @@ from placer.scheduler.select import REASONS_MAX, Selection
 from placer.scheduler.wanted import Wanted
 
 NO_VALID_HOST: Final = "no_valid_host"
+#: A host has nothing of the class before the colon.
+NOT_OFFERED: Final = "not_offered"
 
 #: What to change, by the part of a reason before its colon; {about} is the part after it.
 _REMEDIES: Final[dict[str, str]] = {
@@ -42,11 +44,16 @@ _REMEDIES: Final[dict[str, str]] = {
 
 #: The same for reasons of a resource class, ``CLASS:reason``; {name}, {amount}, {most} fill in.
 _CLASS_REMEDIES: Final[dict[str, str]] = {
-    "not_offered": "No host that was seen offers {name}; ask another cell, or without it.",
+    NOT_OFFERED: "No host that was seen offers {name}; ask another cell, or without it.",
     "below_min_unit": "Ask for more {name}: {amount} is below the smallest unit.",
-    "above_max_unit": "Ask for less {name}: {amount} is above the largest unit.",
+    "above_max_unit": "Ask for at most {most} {name}: {amount} is above the largest unit.",
     "not_a_step": "Ask for {name} in the inventory's steps.",
     "not_whole_devices": "Ask for {name} in whole devices, or for a part of one.",
+}
+#: What the nearest host lacks, where that is no amount.
+_LACKS: Final[dict[str, str]] = {
+    "trait_missing": "it lacks the trait {about}",
+    "trait_forbidden": "it has the forbidden trait {about}",
 }
 _NO_ROOM: Final = "Ask for at most {most} {name}, free some, or ask another cell."
 _NO_HOSTS: Final = "Hosts appear once their agents connect: see GET /v1/hosts."
@@ -97,7 +104,10 @@ def lacks(wanted: Wanted, view: HostView) -> str:
     if short:
         return "it can give " + ", ".join(short)
     found = fitting.arrange(wanted.demand, view.tree)
-    return found if isinstance(found, str) else "it has room, and another filter rejects it"
+    if not isinstance(found, str):
+        return "it has room, and another filter rejects it"
+    head, _, about = found.partition(":")
+    return _LACKS.get(head, found).format(about=about)
 
 
 def _message(seen: int, unread: int, cells: dict[str, int], left: dict[str, int]) -> str:
@@ -118,6 +128,11 @@ def _remedy(wanted: Wanted, rejected: Counter[str], furthest: list[HostView]) ->
     """What to change: by the most frequent reason, then by the next of another kind."""
     said: list[str] = []
     for reason in sorted(rejected, key=lambda reason: (-rejected[reason], reason)):
+        head, _, about = reason.partition(":")
+        if about == NOT_OFFERED and any(
+            other.startswith(f"{head}:") and other != reason for other in rejected
+        ):
+            continue  # some hosts have it: what is in the way there is more to the point
         text = _remedy_of(wanted, reason, furthest)
         if text and text not in said:
             said.append(text)
@@ -133,7 +148,7 @@ def _remedy_of(wanted: Wanted, reason: str, furthest: list[HostView]) -> str:
     if head not in wanted.amounts:
         return ""
     most = max((_most(head, view) for view in furthest), default=0)
-    if about not in _CLASS_REMEDIES and not most:
+    if not most and about not in _CLASS_REMEDIES.keys() - {"above_max_unit"}:
         return f"Free some {head}, or ask another cell."
     text = _CLASS_REMEDIES.get(about, _NO_ROOM)
     return text.format(name=head, amount=wanted.amounts[head], most=most)

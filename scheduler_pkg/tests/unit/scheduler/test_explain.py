@@ -62,7 +62,7 @@ def test_says_what_was_left_and_who_came_closest() -> None:
         pytest.param(
             RequestSpec(resources={"SRIOV_NET_VF": 9}),
             view(SRIOV_NET_VF=Inventory(total=16, max_unit=8)),
-            "9 is above the largest unit",
+            "Ask for at most 8 SRIOV_NET_VF: 9 is above the largest unit",
             id="limit of the inventory",
         ),
         pytest.param(spec(), used(view(), VCPU=0), "Free some VCPU", id="nothing left at all"),
@@ -75,6 +75,18 @@ def test_says_what_was_left_and_who_came_closest() -> None:
 def test_remedies(asked: RequestSpec, host: HostView, remedy: str) -> None:
     """The remedy names the value and what to do about it."""
     assert remedy in why(asked, host).remedy
+
+
+def test_a_class_that_some_hosts_have_is_not_talked_out_of() -> None:
+    """Most hosts have no such functions; those that have them are what the advice is about."""
+    found = why(
+        RequestSpec(resources={"SRIOV_NET_VF": 9}),
+        view("without"),
+        view("without too"),
+        view("with", SRIOV_NET_VF=Inventory(total=16, max_unit=8)),
+    )
+    assert found.rejected["SRIOV_NET_VF:not_offered"] == 2
+    assert found.remedy == "Ask for at most 8 SRIOV_NET_VF: 9 is above the largest unit."
 
 
 def test_several_cells_are_added_up() -> None:
