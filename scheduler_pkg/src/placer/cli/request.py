@@ -273,11 +273,11 @@ def _end(request: dict[str, Any], until: str, waited_s: float) -> None:
     stage = request["stage"]
     if stage in _LOST:
         reason = request.get("reason") or {}
+        more = f"More with: placer request show --why {request['id']}"
         raise Ended(
             Exit.REFUSED,
             f"Request {request['id']} is {stage}: {reason.get('message', 'it holds nothing.')}",
-            remedy=reason.get("remedy", "")
-            or f"More with: placer request show --why {request['id']}",
+            remedy=f"{reason.get('remedy', '')} {more}".strip(),
         )
     if waited_s and stage not in _ENDS[until]:
         raise Ended(
