@@ -17,7 +17,7 @@ from suites.process import tracked
 PAGES = tracked("*.md")
 #: Words that end one command of a line and begin another.
 SEPARATORS: Final = {"|", "||", "&&", ";", "(", ")", "$(", "&"}
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 #: What ./demo knows; test_scripts.py tries each.
 DEMO: Final = {"up", "status", "report", "env", "down"}
 
