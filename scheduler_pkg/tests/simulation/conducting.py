@@ -21,6 +21,7 @@ from placer.api.native.intake import Intake
 from placer.claims.operations import AgentStep, Refusal, ReportInventory, ended
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
+from placer.claims.shares import Shares
 from placer.claims.writeset import WriteSets
 from placer.errors import Overloaded, PlacerError, StoreUnavailable
 from placer.history import HistoryWriter
@@ -122,12 +123,13 @@ class Process:
         stores = SimStores(*world.stores.values())
         history = HistoryWriter(None, name)
         self.background = Background(1000)
+        self.shares = Shares(self.writer, 1.0)
         self.requests = RequestLog(name, stores, 1.0, now_ms=now_ms)
         self.sets = WriteSets(stores, self.writer, own.scheduler, history, rng=rng, clock_us=now_us)
         self.recovery = Recovery(
             stores, self.writer, own.cluster, history, tell=self._lapsed, clock_ms=now_ms
         )
-        self.quota_list = QuotaList(world.quotas, self.writer, 1.0)
+        self.quota_list = QuotaList(world.quotas)
         for quota in world.quotas.values.values():
             self.quota_list.put(quota)  # a process reads the list before it serves
         self.releasing = Releasing(
@@ -135,7 +137,7 @@ class Process:
             self.writer,
             self.background,
             world.notified,
-            self.quota_list,
+            self.shares,
             1.0,
         )
         self.quota_rows = QuotaRows(
@@ -203,8 +205,15 @@ class Process:
                 HistoryWriter(None, self.name),
                 rng=self._rng,
                 clock_us=now_us,
+                left=self._left,
             )
         return self._writers[cell]
+
+    def _left(self, record: Record) -> None:
+        if not self.dead:
+            token = running.set(self)
+            self.shares.left(record)
+            running.reset(token)
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do ``work`` in this process; it ends with it."""
@@ -222,6 +231,7 @@ class Process:
             self._tasks,
             self.conductor._tasks,
             self.background._tasks,
+            self.shares._under_way.values(),
             self.sets._tasks,
             *(writer._tasks for writer in self._writers.values()),
         ]
@@ -502,6 +512,14 @@ class World:
             for record in row.claims
             if not record.data.get("anchor")
         }
+        anchored = {
+            anchor
+            for store in self.stores.values()
+            for row in store.rows.values()
+            for record in row.claims
+            if (anchor := record.data.get("anchor"))
+        }
+        found += [f"a share of {claim} is left" for claim in anchored - claims.keys()]
         found += [f"{claim} is named by no request" for claim in claims.keys() - named.keys()]
         found += [f"{claim} is named and on no row" for claim in named.keys() - claims.keys()]
         found += [f"{claim} runs without a claim" for claim in self.running - claims.keys()]

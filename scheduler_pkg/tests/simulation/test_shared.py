@@ -14,18 +14,19 @@ import msgspec
 import pytest
 
 from placer import failpoints
-from placer.claims.operations import ReportInventory
+from placer.claims.operations import AgentStep, ReportInventory
 from placer.claims.tags import member_id
 from placer.model import ids, records
 from placer.model.commit_record import CommitRecord, Decision, RowKey
 from placer.model.groups import Place, Policy, Scope, ServerGroup
+from placer.model.messages import StepKind
 from placer.model.networks import NetworkSpec, PoolSpec
-from placer.model.records import ClaimState, Inventory, Record, RowKind
+from placer.model.records import ClaimState, HostRow, Inventory, Record, RowKind
 from placer.model.request import Request, Stage
 from placer.model.resource_classes import ADDRESS
 from placer.scheduler.operator import Operator
 
-from .conducting import World, now_ms, running, settings
+from .conducting import Process, World, now_ms, running, settings
 from .test_conductor_sim import simulate
 
 SEEDS = range(20)
@@ -55,6 +56,14 @@ class SharedWorld(World):
         self.stores["c1"].rows[key] = msgspec.structs.replace(
             row, rev=row.rev + 1, records=(*row.records, record)
         )
+
+    async def destroy(self, cell: str, host: str, claim: str) -> None:
+        """The instance is gone behind everybody's back, and its agent says so."""
+        process = self.alive(cell)
+        assert process is not None
+        writer = await process.writer(cell)
+        await writer.submit(host, AgentStep(claim, StepKind.DELETING), deadline_s=5)
+        self.carry(cell, host, claim, confirmed=True)
 
     def operator(self) -> Operator:
         process = self.alive("c1")
@@ -248,6 +257,83 @@ def test_disk_of_the_aggregate_is_taken_and_given_back() -> None:
             await world.intake.cancel(one.id)
         await world.ended(built)
         await world.until(lambda: left() == 100, 30, "the pool is whole again")
+
+    simulate(world, scenario())
+
+
+# -- shares are given back with their claim, whatever ended it
+
+
+class DirectWorld(SharedWorld):
+    """Nobody sweeps the rows of pools and groups: what is given back there, its claim's end did."""
+
+    async def _sweep(self, process: Process, cell: str, row: HostRow) -> None:
+        if row.kind is RowKind.HOST:
+            await super()._sweep(process, cell, row)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired", "failed", "instance gone"])
+@pytest.mark.parametrize("unknown", [0.0, 0.1], ids=["calm", "answers are lost"])
+@pytest.mark.parametrize("seed", range(4), ids=lambda seed: f"share-seed-{seed}")
+def test_shares_go_with_their_claim(seed: int, unknown: float, end: str) -> None:
+    """A disk of a pool and a place in a group are free again once the claim has left its host."""
+    world = DirectWorld(seed)
+
+    async def scenario() -> None:
+        world.start_all()
+        near = await world.near("near", "rack1")
+        group = await world.group("affinity", "cell")
+        pool = PoolSpec(("rack1",), {"DISK_GB": Inventory(total=100)})
+        row = (await world.operator().put_pool("fast", pool)).id
+        await asyncio.sleep(1)
+        store = world.stores["c1"]
+        world.failing = lambda host: end == "failed"
+        world.agents_away = {near} if end == "expired" else set()
+        store.unknown = unknown
+        wants = {"resources": {"VCPU": 1, "DISK_GB": 40}, "server_group": group}
+        asked = [await world.ask(2.0, **wants) for _ in range(2)]
+        if end in ("cancelled", "instance gone"):
+            await world.ended(asked)
+        if end == "cancelled":
+            for one in asked:
+                await world.intake.cancel(one.id)
+        if end == "instance gone":
+            for one in asked:
+                for placement in world.stored(one).placements:
+                    await world.destroy("c1", near, placement.claim)
+
+        def free() -> bool:
+            left = records.available(store.rows[row].records)["DISK_GB"] == 100
+            return left and not store.rows[group].claims and not store.rows[near].claims
+
+        await world.until(free, 40, f"{end}: pool and group are as they were")
+
+    simulate(world, scenario())
+
+
+@pytest.mark.parametrize("seed", range(4), ids=lambda seed: f"share-seed-{seed}")
+def test_share_that_a_dead_process_owed_is_swept(seed: int) -> None:
+    """It died between the claim's end and the give-back."""
+    world = SharedWorld(seed)
+
+    async def scenario() -> None:
+        world.start_all()
+        near = await world.near("near", "rack1")
+        pool = PoolSpec(("rack1",), {"DISK_GB": Inventory(total=100)})
+        row = (await world.operator().put_pool("fast", pool)).id
+        await asyncio.sleep(1)
+        (done,) = await world.all_asked(1, resources={"VCPU": 1, "DISK_GB": 40})
+        store = world.stores["c1"]
+        for process in world.processes.values():
+            process.shares.give_back = forget  # type: ignore[method-assign]
+        await world.intake.cancel(done.id)
+        await world.ended([done])
+        assert not store.rows[near].claims
+        await world.until(
+            lambda: records.available(store.rows[row].records)["DISK_GB"] == 100, 10, "swept"
+        )
+
+    async def forget(record: Record) -> None: ...
 
     simulate(world, scenario())
 

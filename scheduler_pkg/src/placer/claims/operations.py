@@ -90,8 +90,10 @@ class AddClaim(Change, frozen=True):
     Arranged on the row itself, so a stale view can choose a full host but never book it.
     ``group``: the server group it belongs to, of which the host may hold ``group_max`` (0: any).
     ``aggregates``: the host must be in one of them. ``image``: what the instance is made from.
-    ``anchor``: the claim, on another row, that this entry goes with (a pool's share of an instance); it then has no lease and no agent, and leaves by
-    the sweeper once its anchor is gone, or with a write set. ``epoch``: the consumer's claims before.
+    ``anchor``: the claim, on another row, that this entry goes with (a pool's share of an instance);
+    it then has no lease and no agent, and is given back when its anchor goes, or with a write set.
+    ``shares``: the rows with such entries for this claim; a write set fills them in. ``epoch``: the
+    consumer's claims before.
     """
 
     claim: str
@@ -106,6 +108,7 @@ class AddClaim(Change, frozen=True):
     anchor: str = ""
     image: str = ""
     epoch: int = 0
+    shares: tuple[str, ...] = ()
 
     @property
     def retry_after_unknown(self) -> bool:
@@ -150,6 +153,7 @@ class AddClaim(Change, frozen=True):
             data={"anchor": self.anchor} if self.anchor else {},
             image=self.image,
             epoch=self.epoch,
+            shares=self.shares,
         )
 
 

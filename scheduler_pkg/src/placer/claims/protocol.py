@@ -34,6 +34,7 @@ import structlog
 
 from placer import failpoints, metrics
 from placer.claims.operations import Operation, Refusal, ended
+from placer.claims.shares import Departures, Left
 from placer.claims.tags import Settle
 from placer.claims.views import ViewWriter
 from placer.errors import Conflict, Overloaded, PlacerError, StoreError, StoreUnknown
@@ -104,7 +105,9 @@ class HostWriter:
         *,
         rng: random.Random | None = None,
         clock_us: Callable[[], int] = now_us,
+        left: Left | None = None,
     ) -> None:
+        """``left`` hears of claims that have left their row and have shares of other rows."""
         self._store = store
         self._settings = settings
         self._history = history
@@ -112,6 +115,7 @@ class HostWriter:
         self._clock_us = clock_us
         self._waiting: dict[str, list[_Member]] = {}
         self._guesses: OrderedDict[str, HostRow] = OrderedDict()
+        self._departures = Departures(left)
         self._views = ViewWriter(store, settings, self._spawn, self._rng)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -233,6 +237,7 @@ class HostWriter:
         for member in riders:
             if outcome is WriteOutcome.UNKNOWN:
                 member.sent_rev = row.rev
+                self._departures.doubt(row)
             else:
                 member.tally.conflicts += 1
         metrics.claim_conflicts.labels(self.cell, outcome.value).inc()
@@ -298,6 +303,8 @@ class HostWriter:
         """Read the row serially and judge each member on it by its own id (rule 3)."""
         row = await self._store.read_row(host, serial=True)
         rev = row.rev if row else 0
+        if row is not None:
+            self._departures.seen(row)
         if row is not None and any(member.sent_rev is not None for member in group):
             # Whatever became of the try, nobody else knows that its view may be missing.
             self._views.queue(None, row)
@@ -318,6 +325,7 @@ class HostWriter:
         for member in riders:
             member.resolve(new)
         if old is not None:
+            self._departures.passed(old, new)
             self._record_ended(old, new, riders)
 
     def _expire(self, group: list[_Member]) -> list[_Member]:

@@ -18,8 +18,9 @@ and when it is older than any coordinator waits for its answer.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
 import structlog
@@ -28,8 +29,9 @@ from msgspec import Struct
 from placer import failpoints, metrics
 from placer.claims import tags
 from placer.claims.expiry import Expiry, Tell, nobody
-from placer.claims.operations import Operation, Refusal, Release
+from placer.claims.operations import Operation, Refusal, ended
 from placer.claims.protocol import HostWriter
+from placer.claims.shares import Leave
 from placer.claims.tags import Settle
 from placer.errors import Conflict, PlacerError
 from placer.history import Decided, HistoryWriter, WriteOutcome
@@ -47,7 +49,9 @@ _MINUTE_MS: Final = 60_000
 #: Minutes of noted write sets that a pass reads beside the recent ones, until a day is behind it.
 _BACKLOG_SLOTS: Final = 64
 _HORIZON_SLOTS: Final = 24 * 60
-#: Write sets and minutes that are looked at at once.
+#: Rows of claims that are read for one row of shares.
+_ROWS_MAX: Final = 256
+#: Write sets, minutes and rows that are looked at at once.
 _PARALLEL: Final = 8
 
 
@@ -132,24 +136,45 @@ class Recovery:
             return result
 
         row = await self._expiry.expire(row, submit)
-        for record in tags.anchored(row):
-            if await self.gone(record.data["anchor"]):
-                result = await writer.submit(host, Release(record.id), deadline_s=deadline_s)
-                row = row if isinstance(result, Refusal) else result
-                metrics.recovered.labels(cell, "entry").inc()
+        anchors = [record.data["anchor"] for record in tags.anchored(row)]
+        gone = await self._gone_of(anchors) if anchors else frozenset()
+        if gone:
+            row = await submit(host, Leave(gone))
+            metrics.recovered.labels(cell, "entry").inc(len(gone))
         return row
+
+    async def _gone_of(self, claims: Iterable[str]) -> frozenset[str]:
+        """Those of ``claims`` that are on their rows no more; so many rows are read at most.
+
+        Which rows, where there are more, is left to chance: a later pass reads others.
+        """
+        by_row: dict[tuple[str, str], set[str]] = {}
+        for claim in claims:
+            by_row.setdefault((ids.cell_of(claim), ids.host_of(claim)), set()).add(claim)
+        places = sorted(by_row)
+        if len(places) > _ROWS_MAX:
+            places = random.sample(places, _ROWS_MAX)
+        found: set[str] = set()
+        for some in _chunks(places, _PARALLEL):
+            rows = await asyncio.gather(*(self._read(*place) for place in some))
+            for place, row in zip(some, rows, strict=True):
+                found.update(claim for claim in by_row[place] if _is_gone(row, claim))
+        return frozenset(found)
+
+    async def _read(self, cell: str, host: str) -> HostRow | None:
+        """A row; None where there is none, or where nothing can be said: its cell is cut off."""
+        try:
+            store = await self._stores.cell(cell)
+            return await store.read_row(host, serial=True)
+        except PlacerError:
+            return None
 
     async def gone(self, claim: str) -> bool:
         """Whether a claim that was on its row once is there no more. Cut off: not known, so no.
 
         A settled entry that goes with it shows that it was: both came by one committed write set.
         """
-        try:
-            store = await self._stores.cell(ids.cell_of(claim))
-            row = await store.read_row(ids.host_of(claim), serial=True)
-        except PlacerError:
-            return False
-        return row is not None and row.find(claim) is None
+        return _is_gone(await self._read(ids.cell_of(claim), ids.host_of(claim)), claim)
 
     async def decision(self, writeset: str) -> Decision | None:
         """What is decided of a write set whose tag was seen before; an old open one is aborted.
@@ -281,6 +306,12 @@ class Recovery:
                 deleted=deleted,
             )
         )
+
+
+def _is_gone(row: HostRow | None, claim: str) -> bool:
+    """Whether ``claim`` has left ``row``, or holds nothing of it any more."""
+    record = row.find(claim) if row else None
+    return row is not None and (record is None or ended(record))
 
 
 def _chunks(items: list[_T], size: int) -> list[list[_T]]:

@@ -56,6 +56,7 @@ class Carry(Struct, frozen=True):
             request=self.request or held.request,
             created_ms=now_ms,
             data={**held.data, "of": self.of},
+            shares=(),
         )
 
 

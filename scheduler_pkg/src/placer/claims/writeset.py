@@ -29,9 +29,10 @@ import structlog
 from msgspec import Struct
 
 from placer import failpoints, metrics
-from placer.claims.operations import Change, Refusal
+from placer.claims.operations import AddClaim, Change, Refusal
 from placer.claims.protocol import HostWriter, Tally
 from placer.claims.quotas import TakeShare
+from placer.claims.shares import share_name
 from placer.claims.tags import Addition, JoinGroup, Prepare, Settle
 from placer.errors import (
     Conflict,
@@ -127,6 +128,30 @@ def entry_id(add: Addition) -> str:
     return add.id if isinstance(add, JoinGroup | TakeShare) else add.claim
 
 
+def _anchor(add: Addition) -> str:
+    """The claim that ``add`` goes with; empty if it stands for itself."""
+    if isinstance(add, JoinGroup | TakeShare):
+        return add.claim
+    return add.anchor if isinstance(add, AddClaim) else ""
+
+
+def _with_shares(participants: Sequence[Participant]) -> list[Participant]:
+    """``participants`` with each claim naming the rows that give it a share (``shares.py``)."""
+    names: dict[str, list[str]] = {}
+    for part in participants:
+        for anchor in filter(None, map(_anchor, part.adds)):
+            names.setdefault(anchor, []).append(share_name(part.cell, part.host))
+
+    def named(add: Addition) -> Addition:
+        if isinstance(add, AddClaim) and add.claim in names:
+            return msgspec.structs.replace(add, shares=tuple(dict.fromkeys(names[add.claim])))
+        return add
+
+    return [
+        msgspec.structs.replace(part, adds=tuple(map(named, part.adds))) for part in participants
+    ]
+
+
 class WriteSets:
     """The coordinator of this process's write sets."""
 
@@ -163,6 +188,7 @@ class WriteSets:
         deadline passed with the decision open (its claims then end with their leases).
         """
         self._check(participants)
+        participants = _with_shares(participants)
         started = self._clock_us()
         until = _now_s() + deadline_s
         try:

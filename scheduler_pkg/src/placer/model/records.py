@@ -96,6 +96,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     which device gave how much: {slot: {device: amount}}; ``image`` is what its instance is made from.
     ``group`` is the server group it belongs
     to, ``data`` what a row that is not a host keeps with an entry, ``tag`` as the module says.
+    ``shares`` names the rows (cell/row) with an entry that goes with this claim.
     ``epoch`` counts the claims that its consumer had before this one: it grows with every move.
     """
 
@@ -119,6 +120,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     tag: str = ""
     image: str = ""
     epoch: int = 0
+    shares: tuple[str, ...] = ()
 
     @property
     def is_claim(self) -> bool:

@@ -83,7 +83,7 @@ class Lifecycle:
     async def failed(self, row: HostRow, record: Record, why: str) -> None:
         """The build failed; its claim is ``deleting``. Another host is looked for at once."""
         self._background.start("note_build", self._note_build(row.host, ok=False))
-        await self._releasing.give_share_back(record)
+        await self._releasing.comes_to_nothing(record)
         await self._each_try(record, self._replace, row, f"build failed on {row.name}: {why}")
         request = await self._request(record)
         if request is None or not moves.elsewhere(request, record.consumer, record.id):
@@ -91,7 +91,7 @@ class Lifecycle:
 
     async def lapsed(self, row: HostRow, record: Record) -> None:
         """No agent adopted the claim in time and none can now; it is about to leave the row."""
-        await self._releasing.give_share_back(record)
+        await self._releasing.comes_to_nothing(record)
         await self._each_try(record, self._bar, row, f"no agent took it on {row.name}")
 
     async def gone(self, row: HostRow, record: Record) -> None:
@@ -99,8 +99,6 @@ class Lifecycle:
         await self._each_try(record, self._take_out, row)
         failpoints.reach("request.left")
         request = await self._request(record)
-        if request is not None:
-            await self._releasing.leave_group(request, record.id)
         failed = request is not None and row.host in request.tried
         if request is None or not moves.elsewhere(request, record.consumer, record.id):
             await self._list(row, record, "failed" if failed else "deleted")

@@ -216,7 +216,7 @@ class Moving:
             self._tell(old.cell, result, record)
         elif record is None:
             try:
-                await self._releasing.leave_group(request, old.claim)
+                await self._releasing.shares_back(old.claim)
             except PlacerError as error:
                 log.info("group_not_left", claim=old.claim, why=str(error))
 
@@ -234,7 +234,7 @@ class Moving:
         if isinstance(result, HostRow) and record is not None:
             self._tell(here.cell, result, record)
             return request
-        await self._releasing.leave_group(request, here.claim)
+        await self._releasing.shares_back(here.claim)
         return await self._change(
             request,
             move,

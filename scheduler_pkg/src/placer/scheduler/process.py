@@ -19,6 +19,7 @@ import structlog
 from placer import failpoints
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
+from placer.claims.shares import Shares
 from placer.claims.writeset import WriteSets
 from placer.errors import Overloaded, PlacerError
 from placer.history import HistoryWriter
@@ -66,6 +67,7 @@ class SchedulerProcess:
         self._rng = rng or random.Random()
         self._writers: dict[str, HostWriter] = {}
         self._background = Background(settings.scheduler.background_writes_max)
+        self._shares = Shares(self._writer, settings.cluster.claim_deadline_s)
         self._history = HistoryWriter(settings.history.dir, settings.process)
         self._peers = Peers(
             settings.cluster,
@@ -94,14 +96,14 @@ class SchedulerProcess:
             stores, self._writer, settings.scheduler, self._history, rng=rng
         )
         recovery = Recovery(stores, self._writer, cluster, self._history, tell=self._lapsed)
-        known_quotas = QuotaList(stores.catalog.quotas, self._writer, cluster.claim_deadline_s)
+        known_quotas = QuotaList(stores.catalog.quotas)
         await known_quotas.refresh()
         releasing = Releasing(
             requests,
             self._writer,
             self._background,
             self._notify,
-            known_quotas,
+            self._shares,
             cluster.claim_deadline_s,
         )
         quota_rows = QuotaRows(
@@ -228,7 +230,9 @@ class SchedulerProcess:
         return self._writers[cell]
 
     def _new_writer(self, store: Any) -> HostWriter:
-        return HostWriter(store, self._settings.scheduler, self._history, rng=self._rng)
+        return HostWriter(
+            store, self._settings.scheduler, self._history, rng=self._rng, left=self._shares.left
+        )
 
     async def _find_group(self, group_id: str) -> ServerGroup:
         found = await self._stores.catalog.groups.get(group_id)
@@ -284,6 +288,7 @@ class SchedulerProcess:
         await self._write_sets.close(_GRACE_S)
         for writer in self._writers.values():
             await writer.close(_GRACE_S)
+        await self._shares.close()
         await self._background.close(_GRACE_S)
         await self._peers.close()
         await self._stores.close()

@@ -15,14 +15,12 @@ import structlog
 
 from placer import failpoints
 from placer.claims.operations import Refusal, Release
-from placer.claims.tags import member_id
+from placer.claims.shares import Shares
 from placer.errors import PlacerError
-from placer.model.ids import cell_of
 from placer.model.records import HostRow, Record
 from placer.model.request import Placement, Request, Stage
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Made, Writer
-from placer.scheduler.quota_list import QuotaList
 from placer.scheduler.worklog import RequestLog
 
 log = structlog.get_logger(__name__)
@@ -44,14 +42,14 @@ class Releasing:
         writer: Writer,
         background: Background,
         tell: Tell,
-        quotas: QuotaList,
+        shares: Shares,
         deadline_s: float,
     ) -> None:
         self._requests = requests
         self._writer = writer
         self._background = background
         self._tell = tell
-        self._quotas = quotas
+        self._shares = shares
         self._deadline_s = deadline_s
 
     async def cancel(self, request: Request) -> Request:
@@ -85,21 +83,13 @@ class Releasing:
         for made in lost:
             self._background.start("give_back", self._give_back(made))
 
-    async def leave_group(self, request: Request, claim: str) -> None:
-        """Take the entries of a claim that is gone off the rows of its group and its quota."""
-        await self._quotas.give_back(cell_of(claim), request.spec.project, claim)
-        group = request.spec.server_group
-        if not group:
-            return
-        writer = await self._writer(cell_of(group))
-        await writer.submit(group, Release(member_id(claim)), deadline_s=self._deadline_s)
+    async def shares_back(self, claim: str) -> None:
+        """Wait until the shares of a claim that was released here are given back."""
+        await self._shares.settled(claim)
 
-    async def give_share_back(self, record: Record) -> None:
-        """Have the share of ``record``, a claim that comes to nothing, back before it is gone.
-
-        What takes its place then finds room in a quota that is used up.
-        """
-        await self._quotas.give_back(cell_of(record.id), record.project, record.id)
+    async def comes_to_nothing(self, record: Record) -> None:
+        """``record`` will not be built: what only counts it is free for what takes its place."""
+        await self._shares.give_up_counts(record)
 
     async def release(self, cell: str, host: str, claim: str) -> bool:
         """Give one claim up; True if it is off its row. Its agent is told if it has to act.
@@ -121,7 +111,7 @@ class Releasing:
         try:
             if not await self.release(placement.cell, placement.host, placement.claim):
                 return False
-            await self.leave_group(request, placement.claim)
+            await self.shares_back(placement.claim)
         except PlacerError as error:
             log.info("claim_not_released", claim=placement.claim, why=str(error))
             return False
@@ -131,7 +121,6 @@ class Releasing:
         for attempt in range(1, _GIVE_BACK_TRIES + 1):
             try:
                 if await self.release(made.cell, made.row.host, made.record.id):
-                    await self.give_share_back(made.record)
                     return
             except PlacerError as error:
                 log.info("claim_not_given_back", claim=made.record.id, why=str(error))

@@ -13,18 +13,23 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from typing import Final
 
 import structlog
 
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
 from placer.errors import PlacerError
+from placer.model import ids
 from placer.model.host_view import POOL_BUCKET, HostView
 from placer.scheduler.hints import HintWriter
 from placer.settings import Settings
 from placer.store.base import CellStore
 
 log = structlog.get_logger(__name__)
+
+#: Pools swept in a round.
+_POOLS_A_ROUND: Final = 4
 
 
 def due(views: list[HostView], now_ms: int) -> list[str]:
@@ -75,15 +80,24 @@ class Sweeper:
         views = await self._store.read_views(bucket)
         await self._hints.passed(bucket, views, time.time_ns() // 1000)
         hosts = due(views, now_ms)
-        for host in hosts:
-            await self._recovery.sweep_row(self._settings.cell, host)
+        for row in (*hosts, *self._group_of(views)):
+            await self._recovery.sweep_row(self._settings.cell, row)
         buckets = self._settings.home.host_buckets
         return len(hosts) + self._writer.views_behind(bucket, buckets, views)
 
+    def _group_of(self, views: list[HostView]) -> list[str]:
+        """One of this cell's server groups that have members here, if any has: its row may hold more."""
+        found = {group for view in views for group in view.groups}
+        here = sorted(group for group in found if ids.cell_of(group) == self._settings.cell)
+        return [self._rng.choice(here)] if here else []
+
     async def _sweep_pools(self) -> None:
-        """One pool a round: its entries whose claim on a host is gone leave it; lost views of any."""
+        """Some pools a round: entries whose claim on a host is gone leave them; lost views of any.
+
+        A share is given back when its claim goes; here is what a crash in between left.
+        """
         views = await self._store.read_views(POOL_BUCKET)
         self._writer.views_behind(POOL_BUCKET, self._settings.home.host_buckets, views)
         pools = [view for view in views if view.claims]
-        if pools:
-            await self._recovery.sweep_row(self._settings.cell, self._rng.choice(pools).host)
+        for pool in self._rng.sample(pools, min(len(pools), _POOLS_A_ROUND)):
+            await self._recovery.sweep_row(self._settings.cell, pool.host)
