@@ -11,6 +11,7 @@ import msgspec
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON as the API gave it.")]
+OnlyId = Annotated[bool, typer.Option("--id", help="Print the id alone, for a script.")]
 
 #: Where nobody looks on, lines are as long as they are.
 _WIDTH_UNSEEN: Final = 10_000

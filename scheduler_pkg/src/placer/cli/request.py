@@ -12,7 +12,7 @@ from placer.cli import output, pages, words
 from placer.cli import spec as specs
 from placer.cli.connection import Connection, Token, Url, connect, segment
 from placer.cli.exits import Ended, Exit
-from placer.cli.output import AsJson
+from placer.cli.output import AsJson, OnlyId
 from placer.errors import InvalidInput
 
 app = typer.Typer(no_args_is_help=True, help="Ask for resources; see what became of it.")
@@ -78,6 +78,7 @@ def create(
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a decision.")] = 10.0,
     until: Until = "placed",
     as_json: AsJson = False,
+    only_id: OnlyId = False,
     url: Url = "",
     token: Token = "",
 ) -> None:
@@ -116,7 +117,10 @@ def create(
         headers={"Idempotency-Key": idempotency_key} if idempotency_key else None,
         wait_s=wait,
     )
-    _show(answer.body, as_json=as_json)
+    if only_id:
+        print(answer.body["id"])
+    else:
+        _show(answer.body, as_json=as_json)
     _end(answer.body, until, wait)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from placer.cli import output, pages
 from placer.cli.connection import Token, Url, connect, segment
-from placer.cli.output import AsJson
+from placer.cli.output import AsJson, OnlyId
 
 app = typer.Typer(no_args_is_help=True, help="Server groups: instances together, or apart.")
 
@@ -48,13 +48,17 @@ def create(
     scope: Annotated[str, typer.Option(help="host, cell or region.")] = "host",
     project: Project = "default",
     as_json: AsJson = False,
+    only_id: OnlyId = False,
     url: Url = "",
     token: Token = "",
 ) -> None:
     """Make a server group; name its id in requests."""
     body = {"name": name, "policy": policy, "scope": scope, "project": project}
     answer = connect(url, token).call("POST", "/v1/server-groups", body=body)
-    _print(answer.body, as_json=as_json)
+    if only_id:
+        print(answer.body["id"])
+    else:
+        _print(answer.body, as_json=as_json)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -15,7 +16,6 @@ from msgspec import Struct
 from placer.cli import main
 from placer.cli.exits import Exit
 from placer.model import ids
-from placer.model.instance import Instance
 from placer.model.request import Stage
 
 from .. import factories
@@ -63,6 +63,14 @@ def test_a_request_is_asked_for_and_shown(live: Live, placer: Run) -> None:
     assert "VCPU=2 MEMORY_MB=512" in shown.out
     assert "nyc1/h1" in shown.out
     assert json.loads(placer("request", "show", request["id"], "--json").out)["id"] == request["id"]
+
+
+def test_a_script_gets_the_id_alone(live: Live, placer: Run) -> None:
+    """To be used as it is printed."""
+    request = placer("request", "create", "-r", "VCPU=2", "--id").out.strip()
+    assert placer("request", "show", request).code == Exit.DONE
+    group = placer("server-group", "create", "web", "--policy", "affinity", "--id").out.strip()
+    assert placer("server-group", "show", group).code == Exit.DONE
 
 
 def test_a_request_from_a_file_with_options_on_top(live: Live, placer: Run, tmp_path: Path) -> None:
@@ -151,9 +159,8 @@ def test_hosts_and_instances_are_listed(live: Live, placer: Run) -> None:
     view = msgspec.structs.replace(factories.view("h7", vcpu=8), cell="nyc1")
     live.stores.cells["nyc1"].views[ids.bucket_of(view.host, 4)] = [view]
     assert "VCPU=8/8" in placer("host", "list").out
-    live.stores.globals.instances.append(
-        Instance("i1", "red", "nyc", "nyc1", "u", "h7", "r", "c", "built", {"VCPU": 1}, 1, 1, 1)
-    )
+    one = factories.instance(1, project="red", host_name="h7", created_ms=time.time_ns() // 10**6)
+    asyncio.run(live.stores.globals.write_changes([factories.placed(one)]))
     assert "h7" in placer("instance", "list", "--project", "red").out
 
 
