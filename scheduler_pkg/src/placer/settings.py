@@ -110,6 +110,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     one; lower it where addresses are scarce. When a network has none left, up to
     ``network_donors_max`` hosts are asked for unused ones.
     ``settle_timeout_s`` bounds the settling of one row of a decided write set, in the background.
+    At most ``moves_per_host_max`` instances leave a host at once that is drained or evacuated.
     Quotas are read again every ``quota_refresh_s``: that long a new one takes to be heeded.
     """
 
@@ -143,6 +144,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     build_failures_max: int = 5
     build_failures_forget_s: float = 600.0
     settle_timeout_s: float = 10.0
+    moves_per_host_max: int = 4
 
 
 class Docker(Struct, frozen=True, forbid_unknown_fields=True):

@@ -136,12 +136,11 @@ def test_agent_can_always_finish(
 def test_report_brings_a_host_back_up(
     row: HostRow, operations: list[Operation], report: ReportInventory, now_ms: int
 ) -> None:
-    """A host that reports is up and offers what it says; one that was disabled stays disabled."""
+    """A host that reports is up and offers what it says."""
     row = lived_in(row, operations, now_ms)
     after = report.apply(row, now_ms)
     assert isinstance(after, HostRow)
-    disabled = row.status is HostStatus.DISABLED
-    assert after.status is (HostStatus.DISABLED if disabled else HostStatus.UP)
+    assert after.status is HostStatus.UP
     assert records.inventories(after.records) == report.inventories
 
 

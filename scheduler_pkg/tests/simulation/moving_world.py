@@ -11,7 +11,7 @@ from collections import defaultdict
 
 from placer.claims.operations import ReportInventory, SetStatus
 from placer.errors import NoScheduler, PlacerError
-from placer.model import ids
+from placer.model import ids, moves
 from placer.model.actions import MoveOrder
 from placer.model.records import ClaimState, HostStatus, Record
 from placer.model.request import MoveKind, Request, Stage
@@ -90,7 +90,9 @@ class MovingWorld(World):
             return
         self.consumers[claim] = record.consumer
         self.built_for[claim] = record.request
-        if record.consumer in self.moved:
+        request = self.stores[ids.cell_of(record.request)].requests[record.request]
+        move = moves.move_to(request, claim)
+        if record.consumer in self.moved or (move and move.kind is not MoveKind.EVACUATE):
             return
         others = [
             other

@@ -21,7 +21,6 @@ from placer.model.fitting import Demand
 from placer.model.messages import ProviderReport, StepKind
 from placer.model.records import (
     ClaimState,
-    Health,
     HostRow,
     HostStatus,
     Inventory,
@@ -127,8 +126,8 @@ class AddClaim(Change, frozen=True):
 
     def entry(self, row: HostRow, now_ms: int, writeset: str) -> Record | Refusal:
         """The record it would add. What ``writeset`` drops on this row is there to be taken."""
-        if row.status is not HostStatus.UP:
-            return Refusal(f"host_{row.status}")
+        if row.not_chosen:
+            return Refusal(row.not_chosen)
         standing = tuple(r for r in row.records if not writeset or r.tag != f"-{writeset}")
         if self.aggregates and records.aggregates(standing).isdisjoint(self.aggregates):
             return Refusal("not_in_aggregate")
@@ -422,5 +421,5 @@ class NoteBuild(Change, frozen=True):
         if self.done(row):
             return row
         failures, failed_ms = (0, 0) if self.ok else (row.health.failures + 1, self.at_ms)
-        health = Health(row.health.reason, failures, failed_ms)
+        health = msgspec.structs.replace(row.health, failures=failures, failed_ms=failed_ms)
         return msgspec.structs.replace(row, health=health)

@@ -9,11 +9,11 @@ from msgspec import Struct
 from placer.model import records, resource_classes
 from placer.model.fitting import Demand, Group
 from placer.model.host_view import HostView
-from placer.model.records import HostStatus, RowKind
+from placer.model.records import RowKind
 
 
 class BucketHint(Struct, frozen=True, omit_defaults=True):
-    """Of the hosts of a bucket that were up when a sweeper passed it.
+    """Of the hosts of a bucket that could be chosen when a sweeper passed it.
 
     ``largest``: the largest amount of each class that one claim could take from one provider;
     ``traits``: how many hosts have each; ``aggregates``: those that some host is in. As stale as the
@@ -32,7 +32,7 @@ def hint_of(bucket: int, views: Sequence[HostView]) -> BucketHint:
     largest: dict[str, int] = {}
     traits: dict[str, int] = {}
     aggregates: set[str] = set()
-    hosts = [v for v in views if v.kind is RowKind.HOST and v.status is HostStatus.UP]
+    hosts = [v for v in views if v.kind is RowKind.HOST and not v.not_chosen]
     known = set(resource_classes.names())
     for view in hosts:
         for slot, inventory in view.offered.items():

@@ -13,7 +13,15 @@ from typing import Final
 from msgspec import Struct
 
 from placer.model import fitting, ids, records
-from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, RowKind
+from placer.model.records import (
+    ClaimState,
+    Duty,
+    HostDuty,
+    HostRow,
+    HostStatus,
+    Inventory,
+    RowKind,
+)
 
 _BUILDING = (ClaimState.CLAIMED, ClaimState.BUILDING)
 
@@ -30,6 +38,7 @@ class HostView(Struct, frozen=True, omit_defaults=True, dict=True):
     ``groups`` how many claims of each server group it holds; ``lease_until_ms`` when the first lease
     of an unadopted claim ends, 0 without one; ``failures`` are builds that failed since the last
     good one, the last at ``failed_ms``; ``writesets`` are those that have tagged a record of it.
+    ``duty`` is the operator's word on it.
     """
 
     host: str
@@ -49,8 +58,16 @@ class HostView(Struct, frozen=True, omit_defaults=True, dict=True):
     building: int = 0
     failures: int = 0
     failed_ms: int = 0
+    duty: Duty = Duty()
     lease_until_ms: int = 0
     writesets: tuple[str, ...] = ()
+
+    @property
+    def not_chosen(self) -> str:
+        """Why nothing new may be put on it; empty if something may."""
+        if self.status is not HostStatus.UP:
+            return f"host_{self.status}"
+        return "" if self.duty.state is HostDuty.ENABLED else f"host_{self.duty.state}"
 
     @cached_property
     def traits(self) -> frozenset[str]:
@@ -108,6 +125,7 @@ def summarize(row: HostRow, *, cell: str, region: str) -> HostView:
         building=sum(claim.state in _BUILDING for claim in row.claims),
         failures=row.health.failures,
         failed_ms=row.health.failed_ms,
+        duty=row.duty,
         lease_until_ms=min((c.lease_until_ms for c in row.claims if c.lease_until_ms), default=0),
         writesets=tuple(sorted({c.writeset for c in row.claims if c.tag})),
     )

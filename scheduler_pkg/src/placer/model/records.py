@@ -41,11 +41,23 @@ class ClaimState(enum.StrEnum):
 
 
 class HostStatus(enum.StrEnum):
-    """Whether a host may be chosen. A host that is not ``up`` keeps what it has."""
+    """Whether a host's agent is there. A host that is not keeps what it has and is not chosen."""
 
     UP = "up"
     DOWN = "down"
+
+
+class HostDuty(enum.StrEnum):
+    """What an operator wants of a host; whether its agent is there changes nothing of it.
+
+    Only an ``enabled`` host is chosen. ``disabled`` keeps what it has, ``draining`` has its instances
+    moved away, ``evacuating`` has them taken from it because it is down.
+    """
+
+    ENABLED = "enabled"
     DISABLED = "disabled"
+    DRAINING = "draining"
+    EVACUATING = "evacuating"
 
 
 class RowKind(enum.StrEnum):
@@ -137,6 +149,15 @@ class Record(Struct, frozen=True, omit_defaults=True):
         return self.tag[1:]
 
 
+class Duty(Struct, frozen=True, omit_defaults=True):
+    """The operator's word on a host: ``by`` whom, ``why`` and since when."""
+
+    state: HostDuty = HostDuty.ENABLED
+    by: str = ""
+    why: str = ""
+    since_ms: int = 0
+
+
 class Health(Struct, frozen=True, omit_defaults=True):
     """What is remembered of a host beside its resources: why it has its status, and failed builds.
 
@@ -146,6 +167,7 @@ class Health(Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     failures: int = 0
     failed_ms: int = 0
+    duty: Duty = Duty()
 
 
 class HostRow(Struct, frozen=True):
@@ -161,6 +183,17 @@ class HostRow(Struct, frozen=True):
     records: tuple[Record, ...]
     kind: RowKind = RowKind.HOST
     health: Health = Health()
+
+    @property
+    def duty(self) -> Duty:
+        return self.health.duty
+
+    @property
+    def not_chosen(self) -> str:
+        """Why nothing new may be put on it; empty if something may."""
+        if self.status is not HostStatus.UP:
+            return f"host_{self.status}"
+        return "" if self.duty.state is HostDuty.ENABLED else f"host_{self.duty.state}"
 
     @property
     def claims(self) -> tuple[Record, ...]:

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from litestar import put
+from litestar import get, post, put
 from litestar.datastructures import State
 from litestar.params import FromPath
 
+from placer.model.actions import MoveOrder
 from placer.model.groups import ServerGroup
+from placer.model.host_detail import HostDetail, HostOrder
+from placer.model.messages import CommandDone
 from placer.model.networks import NetworkSpec, NetworkView, PoolSpec, PoolView
+from placer.model.request import Request
+from placer.scheduler.actions import Actions
+from placer.scheduler.agent_hub import AgentHub
+from placer.scheduler.guest_commands import GuestCommand
+from placer.scheduler.hosts import Hosts
 from placer.scheduler.operator import Operator
 
 
@@ -35,4 +43,44 @@ async def put_group(data: ServerGroup, state: State) -> ServerGroup:
     return data
 
 
-OPERATOR_ROUTES: Final = (put_pool, put_network, put_group)
+@get("/internal/v1/hosts/{name:str}")
+async def show_host(name: FromPath[str], state: State) -> HostDetail:
+    """A host of this cell with what is on it."""
+    hosts: Hosts = state.process.hosts
+    return await hosts.show(name)
+
+
+@post("/internal/v1/hosts/{name:str}/{operation:str}", status_code=200)
+async def order_host(
+    name: FromPath[str], operation: FromPath[str], data: HostOrder, state: State
+) -> HostDetail:
+    """Enable, disable, drain or evacuate a host of this cell."""
+    hosts: Hosts = state.process.hosts
+    return await hosts.order(name, operation, data)
+
+
+@post("/internal/v1/moves", status_code=200)
+async def begin_move(data: MoveOrder, state: State) -> Request:
+    """Begin to move, resize or delete one instance of a request of this cell."""
+    actions: Actions = state.process.actions
+    return await actions.begin(data)
+
+
+@post("/internal/v1/guests", status_code=200)
+async def command_guest(data: GuestCommand, state: State) -> CommandDone:
+    """Give a command to an instance of this cell, whichever process its agent is connected to."""
+    hub: AgentHub = state.process.hub
+    return await hub.command(
+        data.host, data.claim, data.kind, timeout_s=data.timeout_s, lines=data.lines
+    )
+
+
+OPERATOR_ROUTES: Final = (
+    show_host,
+    order_host,
+    begin_move,
+    command_guest,
+    put_pool,
+    put_network,
+    put_group,
+)

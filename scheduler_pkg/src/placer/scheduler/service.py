@@ -62,9 +62,9 @@ async def command(data: GuestCommand, state: State) -> CommandDone:
 
 @post("/internal/v1/working", status_code=200)
 async def working(data: RequestList, state: State) -> RequestList:
-    """Which of these requests are worked on here."""
+    """Which of these requests, and of the hosts that are to be emptied, are worked on here."""
     process: SchedulerProcess = state.process
-    return RequestList(tuple(sorted(process.conductor.working(data.requests))))
+    return RequestList(tuple(sorted(process.working(data.requests))))
 
 
 @post("/internal/v1/wake", status_code=200)

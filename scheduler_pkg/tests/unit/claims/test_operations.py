@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from placer.claims.duties import SetDuty
+from placer.claims.fencing import Fence
 from placer.claims.operations import (
     TAGGED,
     AddClaim,
@@ -27,7 +29,9 @@ from placer.model.fitting import Demand, Group, demand_of
 from placer.model.messages import ProviderReport, StepKind
 from placer.model.records import (
     ClaimState,
+    Duty,
     Health,
+    HostDuty,
     HostRow,
     HostStatus,
     Inventory,
@@ -278,30 +282,74 @@ def test_report_replaces_what_is_offered_and_keeps_the_rest() -> None:
     assert report.apply(after, NOW_MS) == after
 
 
+@pytest.mark.parametrize("duty", HostDuty)
+def test_report_and_status(duty: HostDuty) -> None:
+    """A report brings a host back, and leaves the operator's word on it as it was."""
+    row = host(
+        status=HostStatus.DOWN,
+        health=Health(reason="why", failures=2, failed_ms=5, duty=Duty(duty, "ops")),
+    )
+    result = ReportInventory("h1", "host-1", CPUS).apply(row, NOW_MS)
+    assert isinstance(result, HostRow)
+    assert result.status is HostStatus.UP
+    assert result.health.failures == 2
+    assert not result.health.reason
+    assert result.duty == Duty(duty, "ops")
+
+
 @pytest.mark.parametrize(
-    ("status", "after"),
+    ("status", "duty", "reason"),
     [
-        pytest.param(HostStatus.DOWN, HostStatus.UP, id="a host that was down is up"),
+        pytest.param(HostStatus.UP, HostDuty.DISABLED, "", id="disable a host that is up"),
+        pytest.param(HostStatus.DOWN, HostDuty.DRAINING, "", id="drain one that is down"),
+        pytest.param(HostStatus.DOWN, HostDuty.EVACUATING, "", id="evacuate one that is down"),
         pytest.param(
-            HostStatus.DISABLED, HostStatus.DISABLED, id="what an operator disabled stays"
+            HostStatus.UP, HostDuty.EVACUATING, "host_is_up", id="evacuate one that is up: no"
         ),
     ],
 )
-def test_report_and_status(status: HostStatus, after: HostStatus) -> None:
-    """A report brings a host back, but not against an operator."""
-    row = host(status=status, health=Health(reason="why", failures=2, failed_ms=5))
-    result = ReportInventory("h1", "host-1", CPUS).apply(row, NOW_MS)
-    assert isinstance(result, HostRow)
-    assert result.status is after
-    assert result.health.failures == 2
-    assert bool(result.health.reason) is (after is HostStatus.DISABLED)
+def test_duty(status: HostStatus, duty: HostDuty, reason: str) -> None:
+    """Set and set again is one change; nothing else of the row changes."""
+    row = host(held(), status=status)
+    operation = SetDuty(Duty(duty, "ops", "new disks", 7))
+    result = operation.apply(row, NOW_MS)
+    if isinstance(result, Refusal):
+        assert result.reason == reason
+        return
+    assert not reason
+    assert (result.status, result.records, result.duty.why) == (status, row.records, "new disks")
+    assert operation.done(result)
+    assert SetDuty(Duty(duty, "ops", "new disks", 8)).apply(result, NOW_MS) == result
+    assert add().apply(result, NOW_MS) == Refusal(result.not_chosen)
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "left", "reason"),
+    [
+        pytest.param(HostStatus.DOWN, "built", "deleting", "", id="it ran: its host destroys it"),
+        pytest.param(HostStatus.DOWN, "building", "deleting", "", id="it may run"),
+        pytest.param(HostStatus.DOWN, "claimed", "", "", id="no agent took it: it goes at once"),
+        pytest.param(HostStatus.UP, "built", "built", "host_is_up", id="the host is back"),
+        pytest.param(HostStatus.UP, "deleting", "deleting", "", id="it was fenced before"),
+    ],
+)
+def test_fence(status: HostStatus, state: str, left: str, reason: str) -> None:
+    """A claim is taken from a host only while that is down."""
+    row = host(held(state=ClaimState(state)), status=status)
+    result = Fence("old").apply(row, NOW_MS)
+    if isinstance(result, Refusal):
+        assert result.reason == reason
+        return
+    record = result.find("old")
+    assert (record.state if record else "") == left
+    assert Fence("old").done(result)
 
 
 def test_status_says_why() -> None:
     """The reason is kept with the status, and the records are untouched."""
-    after = SetStatus(HostStatus.DISABLED, "new disks").apply(host(held()), NOW_MS)
+    after = SetStatus(HostStatus.DOWN, "no answer").apply(host(held()), NOW_MS)
     assert isinstance(after, HostRow)
-    assert (after.status, after.health.reason) == (HostStatus.DISABLED, "new disks")
+    assert (after.status, after.health.reason) == (HostStatus.DOWN, "no answer")
     assert after.records == host(held()).records
 
 

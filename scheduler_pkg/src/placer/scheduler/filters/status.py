@@ -1,9 +1,8 @@
-"""Only hosts that are up are chosen; the others keep what they have."""
+"""Only hosts that are up and that no operator took out of service; the others keep what they have."""
 
 from __future__ import annotations
 
 from placer.model.host_view import HostView
-from placer.model.records import HostStatus
 from placer.scheduler.wanted import Wanted
 
 
@@ -12,4 +11,4 @@ class StatusFilter:
         return True
 
     def rejects(self, wanted: Wanted, view: HostView) -> str | None:
-        return None if view.status is HostStatus.UP else f"host_{view.status}"
+        return view.not_chosen or None

@@ -1,0 +1,38 @@
+"""A host as an operator looks at it: its duty, what is on it, and how far its instances have gone."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from placer.model.host_view import HostView
+from placer.model.records import ClaimState
+
+
+class HostOrder(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """An operator's word on a host: ``why``, and ``by`` whom. Both are kept with the host."""
+
+    why: str = ""
+    by: str = ""
+
+
+class HostClaim(Struct, frozen=True, omit_defaults=True):
+    """One claim on a host. ``moving``: what kind of move its instance is in, ``to`` which host;
+    ``said``: what the instance's request said of it last, such as why it could not be moved."""
+
+    claim: str
+    instance: str
+    request: str
+    state: ClaimState
+    moving: str = ""
+    to: str = ""
+    said: str = ""
+
+
+class HostDetail(Struct, frozen=True, omit_defaults=True):
+    """A host, and every claim on it. ``left`` are those that a drain or an evacuation waits for,
+    ``leaving`` those whose instances are only to be destroyed here."""
+
+    host: HostView
+    claims: tuple[HostClaim, ...]
+    left: int
+    leaving: int
