@@ -27,7 +27,7 @@ from placer.checker.sets import Sets
 from placer.checker.verdict import Claims, Incomplete, Kind, Passed, Verdict, Violation
 from placer.history import Acknowledged, Decided, Ended, Event, Write, WriteOutcome
 from placer.model import records
-from placer.model.records import ClaimState, HostRow
+from placer.model.records import ClaimState, HostRow, RowKind
 
 #: Stories kept of each sort; all are counted.
 STORIES_MAX: Final = 100
@@ -223,7 +223,9 @@ class _Check:
         behind = [w for w in found.applied.values() if chain.hole < w.rev and w.next <= row.rev]
         for write in sorted(behind, key=lambda w: w.rev):
             replayer.live_only(write)
-        if not any(problem.kind is Kind.DOUBLE_BOOKING for problem in replayer.problems):
+        # A quota may be put below what is used: of its row only the whole history tells.
+        shrinks = row.kind is RowKind.QUOTA
+        if not shrinks and not any(p.kind is Kind.DOUBLE_BOOKING for p in replayer.problems):
             for words in overbooked(row):
                 self.violated(
                     Kind.DOUBLE_BOOKING, cell, host, row.rev, f"On {name}, in the end: {words}."

@@ -8,7 +8,7 @@ import pytest
 from placer.checker.core import FinalRow
 from placer.checker.verdict import Kind, Passed
 from placer.history import Event, WriteOutcome
-from placer.model.records import ClaimState, HostStatus
+from placer.model.records import ClaimState, HostStatus, RowKind
 
 from .story import (
     FIRST,
@@ -344,6 +344,14 @@ def test_hole_does_not_hide_an_overbooked_row() -> None:
     verdict = judge([], final(101, claim("a", 3), claim("b", 3)))
     assert verdict.verdict is Passed.VIOLATED
     assert verdict.double_bookings == 1
+
+
+def test_slice_of_a_quota_may_be_below_what_is_used() -> None:
+    """Without a history nobody can say whether it was so when the shares were taken."""
+    seen = final(101, claim("a", 3), claim("b", 3))
+    quota = msgspec.structs.replace(seen.row, kind=RowKind.QUOTA)
+    verdict = judge([], msgspec.structs.replace(seen, row=quota))
+    assert verdict.verdict is Passed.INCOMPLETE
 
 
 def test_claims_behind_a_hole_are_undecided_not_lost() -> None:
