@@ -21,6 +21,9 @@ group_size = Histogram(
 )
 host_queue_full = Counter("placer_host_queue_full_total", "Operations refused: host queue full.")
 views_dropped = Counter("placer_views_dropped_total", "Views not written: too many wait.", ["cell"])
+list_queue_full = Counter(
+    "placer_list_queue_full_total", "Changes of instances refused: too many wait to be listed."
+)
 decisions = Counter("placer_decisions_total", "Requests decided, by outcome.", ["cell", "outcome"])
 claim_seconds = Histogram(
     "placer_claim_duration_seconds", "A claim, to its answer.", ["cell"], buckets=_SECONDS

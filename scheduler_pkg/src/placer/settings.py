@@ -15,6 +15,10 @@ from msgspec import Struct, field
 
 from placer.errors import InvalidInput, UnknownCell
 
+_DAY_S: Final = 86_400
+#: Cassandra's longest TTL is twenty years.
+_KEEP_DAYS_MAX: Final = 7_000
+
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
@@ -35,6 +39,35 @@ class Cell(Struct, frozen=True, forbid_unknown_fields=True):
     replication: int = 3
 
 
+class Keep(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long is kept what nobody needs for ever; raise it where auditors ask for more.
+
+    ``ended_days``: instances that were deleted or failed, in lists. ``events_days``: the feed of
+    events; a reader that was away longer must list again. ``history_days``: an instance's own events.
+    """
+
+    ended_days: int = 7
+    events_days: int = 7
+    history_days: int = 400
+
+    @property
+    def ended_s(self) -> int:
+        return self.ended_days * _DAY_S
+
+    @property
+    def events_s(self) -> int:
+        return self.events_days * _DAY_S
+
+    @property
+    def history_s(self) -> int:
+        return self.history_days * _DAY_S
+
+    @property
+    def pulses_s(self) -> int:
+        """As long as the events whose order they vouch for."""
+        return self.events_s
+
+
 class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     """What all processes of one deployment agree on.
 
@@ -44,7 +77,8 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     aborted by whoever meets it: raise it when write sets over a slow WAN are. The record of a decided
     one stays for ``record_retention_s`` when its coordinator did not delete it: longer than any
     coordinator waits for its own answer. ``work_shards`` partitions share the work rows of a cell: raise it above a
-    thousand requests a second; it cannot be changed while requests are open.
+    thousand requests a second; it cannot be changed while requests are open. Each cell says every
+    ``pulse_every_s`` that it is there; one that is silent for three of them is listed as cut off.
     ``move_deadline_s``: how long a move of an instance may take that says nothing else; raise it where
     builds are slow.
     """
@@ -56,6 +90,8 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     work_shards: int = 2
     writeset_timeout_s: float = 5.0
     record_retention_s: float = 600.0
+    keep: Keep = field(default_factory=Keep)
+    pulse_every_s: float = 5.0
     move_deadline_s: float = 600.0
 
     def cell(self, name: str) -> Cell:
@@ -110,8 +146,10 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     one; lower it where addresses are scarce. When a network has none left, up to
     ``network_donors_max`` hosts are asked for unused ones.
     ``settle_timeout_s`` bounds the settling of one row of a decided write set, in the background.
-    At most ``moves_per_host_max`` instances leave a host at once that is drained or evacuated.
     Quotas are read again every ``quota_refresh_s``: that long a new one takes to be heeded.
+    Changes of instances are listed by ``list_writers`` at once, each taking what waits: raise it on a
+    slow store. ``list_queue_max`` may wait; more are refused, and agents bring them again. A build is
+    listed as such when it takes longer than ``list_building_after_s``.
     """
 
     listen: str = "0.0.0.0"
@@ -144,7 +182,9 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     build_failures_max: int = 5
     build_failures_forget_s: float = 600.0
     settle_timeout_s: float = 10.0
-    moves_per_host_max: int = 4
+    list_writers: int = 4
+    list_queue_max: int = 4096
+    list_building_after_s: float = 1.0
 
 
 class Docker(Struct, frozen=True, forbid_unknown_fields=True):
@@ -291,6 +331,25 @@ def check(settings: Settings) -> None:
         (
             any(not 1 <= cell.host_buckets <= 4096 for cell in cluster.cells),
             "host_buckets must be 1 to 4096",
+        ),
+        (
+            any(
+                not 1 <= days <= _KEEP_DAYS_MAX
+                for days in (
+                    cluster.keep.ended_days,
+                    cluster.keep.events_days,
+                    cluster.keep.history_days,
+                )
+            ),
+            f"cluster.keep.*_days must be 1 to {_KEEP_DAYS_MAX}",
+        ),
+        (
+            not 1 <= cluster.pulse_every_s <= 60,
+            "cluster.pulse_every_s must be 1 to 60",
+        ),
+        (
+            min(settings.scheduler.list_writers, settings.scheduler.list_queue_max) < 1,
+            "scheduler.list_writers and list_queue_max must be at least 1",
         ),
         (
             not 1 <= settings.scheduler.network_slice <= 256,

@@ -12,7 +12,7 @@ import contextvars
 import random
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import msgspec
@@ -37,19 +37,21 @@ from placer.scheduler.addresses import Addresses
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Claimer
 from placer.scheduler.conductor import Conductor
+from placer.scheduler.holdings import Holdings
 from placer.scheduler.lifecycle import Lifecycle
+from placer.scheduler.listing import Listing
 from placer.scheduler.moving import Moving
 from placer.scheduler.placing import Placing
 from placer.scheduler.quota_list import QuotaList
-from placer.scheduler.quota_rows import Holding, QuotaRows
+from placer.scheduler.quota_rows import QuotaRows
 from placer.scheduler.quotas import Quotas
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.searching import Searching
 from placer.scheduler.worklog import Opened, RequestLog
 from placer.scheduler.workscan import WorkScan
 from placer.settings import Cell, Cluster, Scheduler, Settings
-from placer.store.base import GlobalStore
 
+from ..unit.lists import MemoryLists
 from ..unit.named import MemoryQuotas
 from .store import SimStore, SimStores
 
@@ -146,7 +148,7 @@ class Process:
             self.quota_list,
             self.writer,
             self.recovery,
-            world.held,
+            Holdings(world.lists, now_ms=now_ms).of,
             rng=random.Random(name),
         )
         self.quotas = Quotas(own, self.quota_list, self.quota_rows, self.writer, rng=rng)
@@ -174,12 +176,13 @@ class Process:
         self.conductor = Conductor(
             own, self.requests, placing, self.releasing, moving, history, world.notified, rng=rng
         )
+        self.listing = Listing(own, world.lists, self.background, now_ms=now_ms)
         self.lifecycle = Lifecycle(
             own,
             self.requests,
             self.releasing,
             moving,
-            cast(GlobalStore, world),
+            self.listing,
             self.writer,
             self.background,
             self._wake,
@@ -233,6 +236,7 @@ class Process:
             self.background._tasks,
             self.shares._under_way.values(),
             self.sets._tasks,
+            self.listing._tasks,
             *(writer._tasks for writer in self._writers.values()),
         ]
         for task in sorted((t for tasks in parts for t in tasks), key=lambda t: t.get_name()):
@@ -270,7 +274,7 @@ class World:
         self.born = 0
         self.groups: dict[str, ServerGroup] = {}
         self.quotas = MemoryQuotas()
-        self.instances: dict[str, Instance] = {}
+        self.lists = MemoryLists()
         #: Claims whose instance exists, and what was wrong about any of them.
         self.running: set[str] = set()
         self.wrong: list[str] = []
@@ -337,14 +341,10 @@ class World:
             raise unknown_group(group_id)
         return self.groups[group_id]
 
-    async def put_instance(self, instance: Instance) -> None:
-        known = self.instances.get(instance.id)
-        if known is None or known.rev <= instance.rev:
-            self.instances[instance.id] = instance
-
-    async def held(self, cell: str, project: str) -> dict[str, Holding]:
-        """All instances are made under the quota."""
-        return {}
+    @property
+    def instances(self) -> dict[str, Instance]:
+        """Where each instance is, as the list has it."""
+        return {name: row["place"][1] for name, row in self.lists.by_id.items() if "place" in row}
 
     def notified(self, cell: str, row: HostRow, record: Record) -> None:
         if self.rng.random() < 0.8 or self.stores[cell].quiet:

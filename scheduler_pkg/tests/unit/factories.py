@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import msgspec
+
+from placer.model.event import Event, event_id
 from placer.model.host_view import HostView, summarize
+from placer.model.instance import Instance, InstanceState
 from placer.model.records import HostRow, HostStatus, Inventory, inventory_record
 from placer.model.request import RequestSpec
 from placer.scheduler.wanted import Wanted
 from placer.settings import Scheduler
+from placer.store.instances import Change
 
 
 def row(
@@ -38,4 +43,46 @@ def wanted(asked: RequestSpec, *, settings: Scheduler | None = None, **more: obj
         demand=asked.demand,
         settings=settings or Scheduler(),
         **more,  # type: ignore[arg-type]
+    )
+
+
+def instance(number: int = 1, **more: object) -> Instance:
+    """An instance of project default that runs on h1 of nyc1, made at ``number`` ms."""
+    fields: dict[str, object] = {
+        "id": f"i{number}",
+        "project": "default",
+        "region": "nyc",
+        "cell": "nyc1",
+        "host": "u",
+        "host_name": "h1",
+        "request": "nyc1.r",
+        "claim": f"nyc1.u.c{number}",
+        "state": InstanceState.RUNNING,
+        "resources": {"VCPU": 1},
+        "created_ms": number,
+        "updated_ms": number,
+        "rev": 1,
+    }
+    return Instance(**(fields | more))  # type: ignore[arg-type]
+
+
+def placed(one: Instance, **event: object) -> Change:
+    """The change that puts ``one`` in the lists."""
+    told = Event(
+        id=event_id(one.claim, one.state, one.order),
+        type=f"instance.{one.state}",
+        at_ms=one.updated_ms,
+        region=one.region,
+        cell=one.cell,
+        project=one.project,
+        instance=one.id,
+    )
+    return Change(
+        order=one.order,
+        event=msgspec.structs.replace(told, **event),
+        instance=one.id,
+        project=one.project,
+        cell=one.cell,
+        created_ms=one.created_ms,
+        place=one,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from litestar import Litestar
 
 from placer import failpoints, http
 from placer.api.native import document, openapi, routes, versions
+from placer.api.native.cells_heard import CellsHeard, clock_ms
 from placer.api.native.context import Service
 from placer.api.native.intake import Intake, scheduler_client
 from placer.api.native.schedulers import Schedulers
@@ -68,6 +70,9 @@ def application(
                 settings, service_token, api.inflight_max, transport
             ) as client:
                 intake = Intake(settings, stores, client, api.inflight_max)
+                heard = CellsHeard(settings.cluster, stores.globals, clock_ms)
+                await heard.look()
+                looking = asyncio.create_task(heard.run())
                 app.state.service = Service(
                     settings,
                     api,
@@ -76,8 +81,11 @@ def application(
                     stores.catalog,
                     intake,
                     Schedulers(settings, client),
+                    heard,
                 )
                 yield
+                looking.cancel()
+                await asyncio.gather(looking, return_exceptions=True)
                 await intake.close(_GRACE_S)
         finally:
             await stores.close()

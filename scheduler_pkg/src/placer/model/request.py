@@ -22,6 +22,8 @@ ALTERNATES_MAX: Final = 10
 COUNT_MAX: Final = 64
 PLACES_MAX: Final = 64
 NAME_CHARS_MAX: Final = 200
+TAGS_MAX: Final = 16
+TAG_CHARS_MAX: Final = 64
 DEADLINE_MAX_S: Final = 3600.0
 PRIORITY_MAX: Final = 100
 _DIGITS_MAX: Final = 24
@@ -82,7 +84,8 @@ class RequestSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     comes from one. ``flavor`` and ``image`` name stored parts, which are merged in.
     Without ``region``, ``cell``, ``cells`` or ``host`` the cell of the API server is used; ``cells``
     are tried in their order, or used together by a ``server_group`` that spreads over them. ``host``
-    is a host's name in that cell. ``aggregates``: the host must be in one of them.
+    is a host's name in that cell. ``aggregates``: the host must be in one of them. ``tags`` are words to
+    find its instances by.
     ``count`` instances are placed all or none, or with ``partial`` as many as there is room for.
     ``deadline_s``: how long to go on trying (0: as long as one decision may take).
     """
@@ -90,6 +93,7 @@ class RequestSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields
     resources: dict[str, int] = {}
     name: str = ""
     project: str = "default"
+    tags: tuple[str, ...] = ()
     required_traits: tuple[str, ...] = ()
     forbidden_traits: tuple[str, ...] = ()
     any_traits: tuple[tuple[str, ...], ...] = ()
@@ -322,7 +326,21 @@ def check_spec(spec: RequestSpec) -> RequestSpec:
             f"Use at most {NAME_CHARS_MAX} characters.",
             "name",
         )
+    check_tags(spec.tags)
     return spec
+
+
+def check_tags(tags: tuple[str, ...]) -> None:
+    """Raises InvalidInput for tags that an instance cannot have."""
+    if len(tags) > TAGS_MAX:
+        raise _wrong(f"The request has {len(tags)} tags.", f"Use at most {TAGS_MAX}.", "tags")
+    for tag in tags:
+        if not 1 <= len(tag) <= TAG_CHARS_MAX or "," in tag:
+            raise _wrong(
+                f"{tag[:TAG_CHARS_MAX]!r} cannot be a tag.",
+                f"Use 1 to {TAG_CHARS_MAX} characters without commas.",
+                "tags",
+            )
 
 
 def _wrong(message: str, remedy: str, field: str) -> InvalidInput:

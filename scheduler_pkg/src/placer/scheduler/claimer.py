@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 import msgspec
@@ -257,7 +256,7 @@ class Claimer:
         return tuple(
             AddClaim(
                 claim=ids.new_claim_id(want.cell, want.host),
-                consumer=moving.instance if moving else str(uuid.uuid4()),
+                consumer=moving.instance if moving else ids.new_instance_id(self._now_ms()),
                 request=request.id,
                 project=spec.project,
                 demand=spec.demand,

@@ -18,17 +18,17 @@ from placer import failpoints
 from placer.claims.operations import NoteBuild
 from placer.errors import Conflict, PlacerError, UnknownCell
 from placer.model import moves
-from placer.model.instance import Instance
+from placer.model.instance import InstanceState
 from placer.model.messages import GuestState
 from placer.model.records import HostRow, Record
 from placer.model.request import Move, MoveKind, Placement, Request, Stage
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Writer
+from placer.scheduler.listing import Listing
 from placer.scheduler.moving import Moving
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.worklog import Opened, RequestLog
 from placer.settings import Settings
-from placer.store.base import GlobalStore
 
 log = structlog.get_logger(__name__)
 
@@ -48,7 +48,7 @@ class Lifecycle:
         requests: RequestLog,
         releasing: Releasing,
         moving: Moving,
-        instances: GlobalStore,
+        listing: Listing,
         writer: Writer,
         background: Background,
         wake: Wake,
@@ -57,7 +57,7 @@ class Lifecycle:
         self._requests = requests
         self._releasing = releasing
         self._moving = moving
-        self._instances = instances
+        self._listing = listing
         self._writer = writer
         self._background = background
         self._wake = wake
@@ -73,8 +73,10 @@ class Lifecycle:
 
     async def built(self, row: HostRow, record: Record) -> None:
         """The instance runs. One that no request names (any more) is given up again."""
+        request = await self._remembered(record)
         await asyncio.gather(
-            self._each_try(record, self._mark_built, row), self._list(row, record, "built")
+            self._each_try(record, self._mark_built, row),
+            self._listing.place(row, record, InstanceState.RUNNING, request=request),
         )
         failpoints.reach("request.built")
         if row.health.failures:
@@ -87,7 +89,7 @@ class Lifecycle:
         await self._each_try(record, self._replace, row, f"build failed on {row.name}: {why}")
         request = await self._request(record)
         if request is None or not moves.elsewhere(request, record.consumer, record.id):
-            await self._list(row, record, "failed")
+            await self._listing.place(row, record, InstanceState.FAILED, request=request, why=why)
 
     async def lapsed(self, row: HostRow, record: Record) -> None:
         """No agent adopted the claim in time and none can now; it is about to leave the row."""
@@ -100,12 +102,15 @@ class Lifecycle:
         failpoints.reach("request.left")
         request = await self._request(record)
         failed = request is not None and row.host in request.tried
-        if request is None or not moves.elsewhere(request, record.consumer, record.id):
-            await self._list(row, record, "failed" if failed else "deleted")
+        state = InstanceState.FAILED if failed else InstanceState.DELETED
+        await self._listing.place(row, record, state, request=request)
 
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """The instance stopped, runs again, or was lost."""
         log.info("guest", host=row.name, claim=state.claim, state=state.state, why=state.why)
+        record = row.find(state.claim)
+        if record is not None:
+            await self._listing.guest(row, record, state)
 
     # -- changes of the request; each returns whether it is done, else it is tried on what is stored
 
@@ -257,26 +262,12 @@ class Lifecycle:
         except PlacerError as error:
             log.info("build_not_noted", host=host, why=str(error))
 
-    async def _list(self, row: HostRow, record: Record, state: str) -> None:
-        """Write the instance to the global list, ordered by the row's revision."""
-        home = self._settings.home
-        await self._instances.put_instance(
-            Instance(
-                id=record.consumer,
-                project=record.project,
-                region=home.region,
-                cell=home.name,
-                host=row.host,
-                host_name=row.name,
-                request=record.request,
-                claim=record.id,
-                state=state,
-                resources={name: -amount for name, amount in record.amounts.items()},
-                created_ms=record.created_ms,
-                updated_ms=self._requests.now_ms,
-                rev=row.rev,
-            )
-        )
+    async def _remembered(self, record: Record) -> Request | None:
+        """The request as this process wrote it last, else as stored: for what never changes in it."""
+        try:
+            return await self._requests.latest(record.request) if record.request else None
+        except UnknownCell:
+            return None
 
 
 def _find(request: Request, claim: str) -> Placement | None:

@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Protocol, TypeVar
 
-from msgspec import Struct
-
 from placer.model.catalog import Flavor, Image
 from placer.model.commit_record import CommitRecord, Decision
 from placer.model.groups import ServerGroup
 from placer.model.host_view import HostView
-from placer.model.instance import Instance
 from placer.model.quotas import Quota
 from placer.model.records import HostRow
 from placer.model.request import Request
 from placer.model.work import Work
+from placer.store.events import EventStore
 from placer.store.hints import HintStore
+from placer.store.instances import InstanceStore
 
 T = TypeVar("T")
 
@@ -125,23 +124,8 @@ class CellStores(Protocol):
         """Raises UnknownCell, or StoreUnavailable while the cell is cut off."""
 
 
-class InstancePage(Struct, frozen=True):
-    """A page of instances, newest first, and the marker of the next page ('' at the end)."""
-
-    instances: list[Instance]
-    next_marker: str
-
-
-class GlobalStore(Protocol):
+class GlobalStore(InstanceStore, EventStore, Protocol):
     """The keyspace that every datacenter has a copy of; read and written at LOCAL_QUORUM."""
-
-    async def put_instance(self, instance: Instance) -> None:
-        """Plain idempotent writes, ordered by ``instance.rev`` and not by clocks."""
-
-    async def get_instance(self, instance_id: str) -> Instance | None: ...
-
-    async def list_instances(self, project: str, *, limit: int, marker: str = "") -> InstancePage:
-        """Instances of ``project`` in all regions, newest first. A bad marker: InvalidInput."""
 
 
 class NamedStore(Protocol[T]):

@@ -9,7 +9,8 @@ lost connection whatever the statement, and an unmapped error for "CAS write unk
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -41,21 +42,22 @@ from cassandra.policies import (
     TokenAwarePolicy,
 )
 from cassandra.protocol import ErrorMessage
-from cassandra.query import tuple_factory
+from cassandra.query import BatchStatement, BatchType, tuple_factory
 
 from placer import settings as config
 from placer.errors import InvalidInput, StoreError, StoreUnavailable, StoreUnknown
 from placer.model import ids
 from placer.model.host_view import HostView, bucket_of
-from placer.model.instance import Instance
 from placer.model.records import Health, HostRow, HostStatus, Record, RowKind
 from placer.store import statements
-from placer.store.base import InstancePage
 from placer.store.catalog import CassandraCatalog, CassandraRequestIndex
+from placer.store.events import CassandraEvents
 from placer.store.hints import CassandraHints
+from placer.store.instances import CassandraInstances
+from placer.store.list_statements import LIST_STATEMENTS
 from placer.store.records import CassandraRecords, applied
 from placer.store.requests import CassandraRequests
-from placer.store.statements import Statement
+from placer.store.statements import Statement, Write
 
 GLOBAL_KEYSPACE: Final = "placer_global"
 
@@ -69,7 +71,6 @@ _encode = msgspec.json.Encoder().encode
 _decode_records = msgspec.json.Decoder(tuple[Record, ...]).decode
 _decode_health = msgspec.json.Decoder(Health).decode
 _decode_view = msgspec.json.Decoder(HostView).decode
-_decode_instance = msgspec.json.Decoder(Instance).decode
 
 
 def translate(error: BaseException, statement: str, cell: str) -> StoreError:
@@ -174,6 +175,8 @@ class CassandraSession:
             prepared.is_idempotent = False  # never let the driver resend or speculate
             if statement.serial_consistency is not None:
                 prepared.serial_consistency_level = statement.serial_consistency
+            if not statement.paged:
+                prepared.fetch_size = None
             self._prepared[statement.name] = prepared
 
     async def execute(self, statement: Statement, *params: Any) -> list[tuple[Any, ...]]:
@@ -182,11 +185,23 @@ class CassandraSession:
         A lost answer to an idempotent statement is asked for again, a bounded number of times and
         not once the first tries took as long as one may: so at most twice ``request_timeout_s``.
         """
+        return await self._repeat(lambda: self._start(statement, params), statement)
+
+    async def execute_batch(self, writes: Sequence[Write]) -> None:
+        """Plain writes of one consistency in one message; each stands for itself (no batch log).
+
+        All are idempotent, so it is sent again as ``execute`` does.
+        """
+        await self._repeat(lambda: self._start_batch(writes), writes[0][0])
+
+    async def _repeat(
+        self, start: Callable[[], ResponseFuture], statement: Statement
+    ) -> list[tuple[Any, ...]]:
         loop = asyncio.get_running_loop()
         again_until = loop.time() + self._request_timeout_s
         for attempt in range(1, _TRIES_MAX + 1):
             try:
-                rows, _ = await self._await(self._start(statement, params), statement)
+                rows, _ = await self._await(start(), statement)
                 return rows
             except StoreUnknown:
                 late = attempt == _TRIES_MAX or loop.time() >= again_until
@@ -218,6 +233,16 @@ class CassandraSession:
             return self._session.execute_async(self._prepared[statement.name], params, timeout=None)
         except Exception as error:
             raise translate(error, statement.name, self.cell.name) from error
+
+    def _start_batch(self, writes: Sequence[Write]) -> ResponseFuture:
+        first = writes[0][0]
+        batch = BatchStatement(BatchType.UNLOGGED, consistency_level=first.consistency)
+        try:
+            for statement, params in writes:
+                batch.add(self._prepared[statement.name], params)
+            return self._session.execute_async(batch, timeout=None)
+        except Exception as error:
+            raise translate(error, first.name, self.cell.name) from error
 
     async def _await(
         self, response: ResponseFuture, statement: Statement
@@ -355,54 +380,13 @@ class CassandraCellStore(
         )
 
 
-class CassandraGlobalStore:
+class CassandraGlobalStore(CassandraInstances, CassandraEvents):
     """``GlobalStore`` through the home cell's datacenter."""
 
-    def __init__(self, session: CassandraSession) -> None:
-        self._session = session
-
-    async def put_instance(self, instance: Instance) -> None:
-        body = _encode(instance).decode()
-        rev = instance.rev
-        await asyncio.gather(
-            self._session.execute(statements.PUT_INSTANCE, instance.id, rev, body, rev),
-            self._session.execute(
-                statements.PUT_INSTANCE_BY_PROJECT,
-                instance.project,
-                instance.created_ms,
-                instance.id,
-                rev,
-                body,
-                rev,
-            ),
-        )
-
-    async def get_instance(self, instance_id: str) -> Instance | None:
-        rows = await self._session.execute(statements.GET_INSTANCE, instance_id)
-        return _decode_instance(rows[0][0]) if rows else None
-
-    async def list_instances(self, project: str, *, limit: int, marker: str = "") -> InstancePage:
-        if marker:
-            created_ms, instance_id = _read_marker(marker)
-            rows = await self._session.execute(
-                statements.LIST_INSTANCES_AFTER, project, created_ms, instance_id, limit
-            )
-        else:
-            rows = await self._session.execute(statements.LIST_INSTANCES, project, limit)
-        found = [_decode_instance(body) for (body,) in rows]
-        full = len(found) == limit
-        return InstancePage(found, f"{found[-1].created_ms}.{found[-1].id}" if full else "")
-
-
-def _read_marker(marker: str) -> tuple[int, str]:
-    created, _, instance_id = marker.partition(".")
-    if not created.isascii() or not created.isdigit() or not instance_id:
-        raise InvalidInput(
-            f"The marker {marker!r} is not one that a page gave.",
-            remedy="Pass the last page's marker unchanged, or leave it out.",
-            field="marker",
-        )
-    return int(created), instance_id
+    def __init__(self, session: CassandraSession, keep: config.Keep) -> None:
+        self._session: CassandraSession = session
+        self._keep = keep
+        self._noted = OrderedDict()
 
 
 class Stores:
@@ -415,7 +399,7 @@ class Stores:
         self._store = settings.store
         self._sessions: dict[str, CassandraSession] = {home.cell.name: home}
         self._connecting: dict[str, asyncio.Lock] = {}
-        self.globals = CassandraGlobalStore(home)
+        self.globals = CassandraGlobalStore(home, settings.cluster.keep)
         self.catalog = CassandraCatalog(home)
 
     async def cell(self, name: str) -> CassandraCellStore:
@@ -447,6 +431,7 @@ async def open_cells(settings: config.Settings) -> Stores:
         keyspaces=[
             _cell_statements(settings.home),
             (statements.GLOBAL_STATEMENTS, GLOBAL_KEYSPACE),
+            (LIST_STATEMENTS, GLOBAL_KEYSPACE),
         ],
     )
     return Stores(settings, home)

@@ -11,7 +11,7 @@ Consistency, by kind of table (reference: Cassandra's documentation on lightweig
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from cassandra import ConsistencyLevel as Cl
 from msgspec import Struct
@@ -22,7 +22,8 @@ class Statement(Struct, frozen=True):
 
     The driver itself never sends a statement twice (FallthroughRetryPolicy). An ``idempotent`` one
     whose answer was lost is sent again by the session, within bounds: reads, and plain writes whose
-    timestamp is a parameter, so that the second writes what the first did.
+    timestamp is a parameter, so that the second writes what the first did. One that is not ``paged``
+    has a LIMIT and is answered whole.
     """
 
     name: str
@@ -30,6 +31,11 @@ class Statement(Struct, frozen=True):
     consistency: int
     idempotent: bool
     serial_consistency: int | None = None
+    paged: bool = True
+
+
+#: A statement and its parameters.
+Write = tuple[Statement, tuple[Any, ...]]
 
 
 READ_HOST: Final = Statement(
@@ -214,43 +220,6 @@ WRITE_HINT: Final = Statement(
     idempotent=True,
 )
 
-PUT_INSTANCE: Final = Statement(
-    name="put_instance",
-    cql="INSERT INTO {keyspace}.instance (id, rev, body) VALUES (?, ?, ?) USING TIMESTAMP ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
-)
-
-PUT_INSTANCE_BY_PROJECT: Final = Statement(
-    name="put_instance_by_project",
-    cql="INSERT INTO {keyspace}.instance_by_project (project, created_ms, id, rev, body) "
-    "VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
-)
-
-GET_INSTANCE: Final = Statement(
-    name="get_instance",
-    cql="SELECT body FROM {keyspace}.instance WHERE id = ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
-)
-
-LIST_INSTANCES: Final = Statement(
-    name="list_instances",
-    cql="SELECT body FROM {keyspace}.instance_by_project WHERE project = ? LIMIT ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
-)
-
-LIST_INSTANCES_AFTER: Final = Statement(
-    name="list_instances_after",
-    cql="SELECT body FROM {keyspace}.instance_by_project "
-    "WHERE project = ? AND (created_ms, id) < (?, ?) LIMIT ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
-)
-
 
 class NamedTable(Struct, frozen=True):
     """The statements of a table of definitions by name, all in one partition (there are few)."""
@@ -367,11 +336,6 @@ CELL_STATEMENTS: Final = (
 )
 
 GLOBAL_STATEMENTS: Final = (
-    PUT_INSTANCE,
-    PUT_INSTANCE_BY_PROJECT,
-    GET_INSTANCE,
-    LIST_INSTANCES,
-    LIST_INSTANCES_AFTER,
     *(FLAVORS.get, FLAVORS.page, FLAVORS.put),
     *(IMAGES.get, IMAGES.page, IMAGES.put),
     *(QUOTAS.get, QUOTAS.page, QUOTAS.put),

@@ -10,12 +10,11 @@ from placer.model.commit_record import CommitRecord, Decision
 from placer.model.groups import ServerGroup
 from placer.model.hint import BucketHint
 from placer.model.host_view import HostView
-from placer.model.instance import Instance
 from placer.model.records import HostRow
 from placer.model.request import Request
 from placer.model.work import Work
-from placer.store.base import InstancePage
 
+from ..lists import MemoryLists
 from ..named import MemoryNamed, MemoryQuotas
 
 
@@ -132,25 +131,6 @@ class MemoryCell(_NoRows):
             raise StoreUnavailable(f"Cell {self.cell} is down.", remedy="Bring it back.")
 
 
-class MemoryGlobals:
-    """A ``GlobalStore`` whose pages are slices; the marker is the number of instances seen."""
-
-    def __init__(self) -> None:
-        self.instances: list[Instance] = []
-
-    async def put_instance(self, instance: Instance) -> None:
-        self.instances.append(instance)
-
-    async def get_instance(self, instance_id: str) -> Instance | None:
-        return next((one for one in self.instances if one.id == instance_id), None)
-
-    async def list_instances(self, project: str, *, limit: int, marker: str = "") -> InstancePage:
-        own = [one for one in self.instances if one.project == project]
-        start = int(marker or 0)
-        following = start + limit
-        return InstancePage(own[start:following], str(following) if following < len(own) else "")
-
-
 class MemoryGroups:
     """A ``GroupStore``."""
 
@@ -189,7 +169,7 @@ class MemoryStores:
             name: MemoryCell(name, region)
             for name, region in (("nyc1", "nyc"), ("ams1", "ams"), ("ams2", "ams"))
         }
-        self.globals = MemoryGlobals()
+        self.globals = MemoryLists()
         self.catalog = MemoryCatalog()
         self.closed = False
 

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from placer.model import ids
-from placer.model.instance import Instance
 
 from .. import factories
 from .conftest import Api
@@ -73,28 +72,3 @@ def test_hosts_of_another_cell(api: Api) -> None:
     found = pages(api, "/v1/hosts?cell=ams1&limit=5", "hosts")
     assert {view["host"] for page in found for view in page} == hosts
     assert api.client.get("/v1/hosts").json()["hosts"] == []
-
-
-def test_instances_of_a_project(api: Api) -> None:
-    """In pages, and only of the project asked for."""
-    for number in range(5):
-        api.stores.globals.instances.append(
-            Instance(
-                id=f"i{number}",
-                project="red" if number else "default",
-                region="nyc",
-                cell="nyc1",
-                host="u",
-                host_name="h",
-                request="r",
-                claim="c",
-                state="built",
-                resources={"VCPU": 1},
-                created_ms=number,
-                updated_ms=number,
-                rev=number,
-            )
-        )
-    found = pages(api, "/v1/instances?project=red&limit=3", "instances")
-    assert [[one["id"] for one in page] for page in found] == [["i1", "i2", "i3"], ["i4"]]
-    assert [one["id"] for one in api.client.get("/v1/instances").json()["instances"]] == ["i0"]

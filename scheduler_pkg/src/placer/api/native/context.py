@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from placer.api.native.cells_heard import CellsHeard, clock_ms
+from placer.api.native.instance_pages import Pages
 from placer.api.native.intake import Intake
 from placer.api.native.schedulers import Schedulers
 from placer.settings import Api, Settings
@@ -20,6 +22,7 @@ class Service:
         catalog: Catalog,
         intake: Intake,
         schedulers: Schedulers,
+        heard: CellsHeard,
     ) -> None:
         self.settings = settings
         self.api = api
@@ -28,3 +31,7 @@ class Service:
         self.catalog = catalog
         self.intake = intake
         self.schedulers = schedulers
+        self.heard = heard
+        self.pages = Pages(
+            globals_, [cell.name for cell in settings.cluster.cells], heard.cut_off, clock_ms
+        )

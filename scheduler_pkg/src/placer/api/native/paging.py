@@ -1,13 +1,17 @@
 """Pages: how long one may be, and markers, which say where the next one begins.
 
 A marker is opaque to callers, so that it may change with the store: it is the key of the last item
-seen, packed. What is gone meanwhile still marks its place.
+seen, packed. What is gone meanwhile still marks its place. It begins with the version of its form and
+a checksum: one of an older release is known as such and still read, and one that was cut or mistyped
+is refused. It is not signed, as it grants nothing: whoever makes one up gets another place in a list
+that they may read anyway.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import zlib
 from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
@@ -17,7 +21,11 @@ from placer.api.native.versions import Link
 from placer.errors import InvalidInput
 
 LIMIT_DEFAULT: Final = 100
-_MARKER_CHARS_MAX: Final = 1000
+_MARKER_CHARS_MAX: Final = 8000
+#: The first byte of a marker: the version of its form.
+_FORM: Final = b"\x01"
+_CHECK_BYTES: Final = 4
+_HEAD_BYTES: Final = 1 + _CHECK_BYTES
 
 _T = TypeVar("_T")
 
@@ -35,7 +43,9 @@ def limited(limit: int, page_max: int) -> int:
 
 def pack(key: Any) -> str:
     """A marker from the key of the last item of a page."""
-    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode().rstrip("=")
+    content = msgspec.json.encode(key)
+    packed = _FORM + zlib.crc32(content).to_bytes(_CHECK_BYTES) + content
+    return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
 def unpack(marker: str, kind: type[_T]) -> _T | None:
@@ -43,9 +53,13 @@ def unpack(marker: str, kind: type[_T]) -> _T | None:
     if not marker:
         return None
     try:
-        padded = marker[:_MARKER_CHARS_MAX] + "=" * (-len(marker) % 4)
-        text = base64.b64decode(padded, altchars=b"-_", validate=True)
-        return msgspec.json.decode(text, type=kind)
+        if len(marker) > _MARKER_CHARS_MAX:
+            raise ValueError("too long")
+        packed = base64.b64decode(marker + "=" * (-len(marker) % 4), altchars=b"-_", validate=True)
+        form, check, content = packed[:1], packed[1:_HEAD_BYTES], packed[_HEAD_BYTES:]
+        if form != _FORM or check != zlib.crc32(content).to_bytes(_CHECK_BYTES):
+            raise ValueError("not a marker")
+        return msgspec.json.decode(content, type=kind)
     except (binascii.Error, ValueError, msgspec.DecodeError):
         raise InvalidInput(
             f"The marker {marker[:100]!r} is none that a page gave.",

@@ -30,6 +30,7 @@ ROUTES: Final = (
     destinations.select_destinations,
     hosts.list_hosts,
     instances.list_instances,
+    instances.show_instance,
     definitions.list_flavors,
     definitions.show_flavor,
     definitions.put_flavor,

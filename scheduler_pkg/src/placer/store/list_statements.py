@@ -1,0 +1,179 @@
+"""The statements of the list of instances, its history and the feed of events.
+
+All are plain. Writes carry their timestamp, which is what orders them (model/instance.py), so that
+any of them may be sent again, and in any order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from cassandra import ConsistencyLevel as Cl
+from msgspec import Struct
+
+from placer.store.statements import Statement
+
+
+class ListTable(Struct, frozen=True):
+    """The statements of one list: of a project or of a cell."""
+
+    put: Statement
+    end: Statement
+    guest: Statement
+    reach: Statement
+    page: Statement
+    drop: Statement
+
+
+def _write(name: str, cql: str) -> Statement:
+    return Statement(name=name, cql=cql, consistency=Cl.LOCAL_QUORUM, idempotent=True)
+
+
+def _read(name: str, cql: str, *, paged: bool = True) -> Statement:
+    return Statement(name=name, cql=cql, consistency=Cl.LOCAL_QUORUM, idempotent=True, paged=paged)
+
+
+def _list(table: str, owner: str) -> ListTable:
+    key = f"{owner} = ? AND slot = ? AND created_ms = ? AND id = ?"
+    return ListTable(
+        put=_write(
+            f"put_{table}",
+            f"INSERT INTO {{keyspace}}.{table} ({owner}, slot, created_ms, id, place) "
+            "VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?",
+        ),
+        # What is final takes all columns with it when its time is over.
+        end=_write(
+            f"end_{table}",
+            f"INSERT INTO {{keyspace}}.{table} "
+            f"({owner}, slot, created_ms, id, place, guest, reach) "
+            "VALUES (?, ?, ?, ?, ?, '', '') USING TIMESTAMP ? AND TTL ?",
+        ),
+        guest=_write(
+            f"guest_{table}",
+            f"UPDATE {{keyspace}}.{table} USING TIMESTAMP ? SET guest = ? WHERE {key}",
+        ),
+        reach=_write(
+            f"reach_{table}",
+            f"UPDATE {{keyspace}}.{table} USING TIMESTAMP ? SET reach = ? WHERE {key}",
+        ),
+        # Several partitions in one order: Cassandra sorts them, which it does unpaged only.
+        page=_read(
+            f"page_{table}",
+            f"SELECT created_ms, id, place, guest, reach FROM {{keyspace}}.{table} "
+            f"WHERE {owner} IN ? AND slot IN ? AND (created_ms, id) < (?, ?) "
+            "ORDER BY created_ms DESC, id DESC LIMIT ?",
+            paged=False,
+        ),
+        drop=_write(
+            f"drop_{table}",
+            f"DELETE FROM {{keyspace}}.{table} USING TIMESTAMP ? WHERE {key}",
+        ),
+    )
+
+
+OF_PROJECT: Final = _list("instance_of_project", "project")
+OF_CELL: Final = _list("instance_of_cell", "cell")
+
+PUT_BY_ID: Final = _write(
+    "put_instance_by_id",
+    "UPDATE {keyspace}.instance_by_id USING TIMESTAMP ? SET place = ? WHERE id = ?",
+)
+
+END_BY_ID: Final = _write(
+    "end_instance_by_id",
+    "UPDATE {keyspace}.instance_by_id USING TIMESTAMP ? AND TTL ? "
+    "SET place = ?, guest = '', reach = '' WHERE id = ?",
+)
+
+GUEST_BY_ID: Final = _write(
+    "guest_instance_by_id",
+    "UPDATE {keyspace}.instance_by_id USING TIMESTAMP ? SET guest = ? WHERE id = ?",
+)
+
+REACH_BY_ID: Final = _write(
+    "reach_instance_by_id",
+    "UPDATE {keyspace}.instance_by_id USING TIMESTAMP ? SET reach = ? WHERE id = ?",
+)
+
+ADD_HISTORY: Final = _write(
+    "add_history",
+    "INSERT INTO {keyspace}.instance_by_id (id, nr, event, body) VALUES (?, ?, ?, ?) "
+    "USING TIMESTAMP ? AND TTL ?",
+)
+
+GET_INSTANCE: Final = _read(
+    "get_instance",
+    "SELECT place, guest, reach, body FROM {keyspace}.instance_by_id WHERE id = ? LIMIT ?",
+    paged=False,
+)
+
+NOTE_SLOT: Final = _write(
+    "note_slot", "INSERT INTO {keyspace}.list_slot (owner, slot) VALUES (?, ?) USING TIMESTAMP 1"
+)
+
+READ_SLOTS: Final = _read(
+    "read_slots",
+    "SELECT slot FROM {keyspace}.list_slot WHERE owner = ? AND slot <= ? LIMIT ?",
+    paged=False,
+)
+
+ADD_EVENT: Final = _write(
+    "add_event",
+    "INSERT INTO {keyspace}.event (cell, slot, at_ms, id, body) VALUES (?, ?, ?, ?, ?) "
+    "USING TIMESTAMP ? AND TTL ?",
+)
+
+EVENT_KEYS: Final = _read(
+    "event_keys",
+    "SELECT at_ms, id FROM {keyspace}.event WHERE cell = ? AND slot IN ? "
+    "AND (at_ms, id) >= (?, '') AND (at_ms, id) <= (?, ?) ORDER BY at_ms, id LIMIT ?",
+    paged=False,
+)
+
+EVENTS_AFTER: Final = _read(
+    "events_after",
+    "SELECT body FROM {keyspace}.event WHERE cell = ? AND slot IN ? "
+    "AND (at_ms, id) > (?, ?) AND (at_ms, id) < (?, '') ORDER BY at_ms, id LIMIT ?",
+    paged=False,
+)
+
+ADD_PULSE: Final = _write(
+    "add_pulse",
+    "INSERT INTO {keyspace}.pulse (cell, at_ms) VALUES (?, ?) USING TIMESTAMP 1 AND TTL ?",
+)
+
+LAST_PULSES: Final = _read(
+    "last_pulses",
+    "SELECT cell, at_ms FROM {keyspace}.pulse WHERE cell IN ? PER PARTITION LIMIT 1",
+    paged=False,
+)
+
+PULSES_AFTER: Final = _read(
+    "pulses_after",
+    "SELECT at_ms FROM {keyspace}.pulse WHERE cell = ? AND at_ms > ? ORDER BY at_ms ASC LIMIT ?",
+    paged=False,
+)
+
+
+def _of(table: ListTable) -> tuple[Statement, ...]:
+    return table.put, table.end, table.guest, table.reach, table.page, table.drop
+
+
+LIST_STATEMENTS: Final = (
+    *_of(OF_PROJECT),
+    *_of(OF_CELL),
+    PUT_BY_ID,
+    END_BY_ID,
+    GUEST_BY_ID,
+    REACH_BY_ID,
+    ADD_HISTORY,
+    GET_INSTANCE,
+    NOTE_SLOT,
+    READ_SLOTS,
+    ADD_EVENT,
+    EVENT_KEYS,
+    EVENTS_AFTER,
+    ADD_PULSE,
+    LAST_PULSES,
+    PULSES_AFTER,
+)
