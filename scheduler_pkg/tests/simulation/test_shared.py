@@ -197,6 +197,44 @@ def test_network_that_no_cell_has_is_named() -> None:
     simulate(world, scenario())
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param({}, id="one instance"),
+        pytest.param({"count": 2}, id="several"),
+        pytest.param({"count": 2, "partial": True}, id="as many as there is room for"),
+        pytest.param({"host": "a"}, id="on a named host"),
+        pytest.param({"server_group": "c1.affinity"}, id="in a group with a row"),
+        pytest.param({"cells": ("c1",)}, id="in a named cell"),
+    ],
+)
+def test_network_without_addresses_is_the_reason(spec: dict[str, Any]) -> None:
+    """Hosts have room, the network has none: its own reason, and what to do. Freed, it serves again."""
+    world = SharedWorld(5)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a", vcpu=16)
+        await world.host("b", vcpu=16)
+        await world.group("affinity", "cell")
+        await world.operator().put_network("blue", NetworkSpec("10.0.0.0/30"))
+        first = [(await world.all_asked(1, network="blue"))[0] for _ in range(2)]
+        assert [one.stage for one in first] == [Stage.BUILT] * 2
+        (refused,) = await world.all_asked(1, network="blue", **spec)
+        assert (refused.stage, refused.placements) == (Stage.REFUSED, ())
+        assert refused.reason is not None
+        assert refused.reason.code == "network_full", refused.reason
+        assert "blue" in refused.reason.message
+        assert "PUT /v1/networks/blue" in refused.reason.remedy
+        for one in first:
+            await world.intake.cancel(one.id)
+        await world.ended(first)
+        (done,) = await world.all_asked(1, network="blue", deadline_s=30.0, **spec)
+        assert done.stage is Stage.BUILT, done.reason
+
+    simulate(world, scenario())
+
+
 # -- pools
 
 

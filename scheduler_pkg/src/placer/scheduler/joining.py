@@ -182,7 +182,7 @@ class Joining:
                     request, cell, facts, effort, 1 + len(taken), course.tried
                 )
                 if isinstance(targets, Found):
-                    misses.append(Nowhere(targets, {}))
+                    misses.append(Nowhere(targets, dict(course.said_no)))
                     continue
                 best = min(targets, key=lambda target: taken[target.host])
                 taken[best.host] += 1

@@ -49,6 +49,8 @@ from placer.store.base import CellStores
 
 #: End of the reason of a host that has nothing of a class.
 NOT_OFFERED: Final = ":not_offered"
+#: What a selection says of hosts that were chosen and refused before.
+TRIED_BEFORE: Final = "tried_before"
 
 #: The definition of a server group; raises NotFound, StoreError.
 FindGroup = Callable[[str], Awaitable[ServerGroup]]
@@ -102,14 +104,17 @@ class Placing:
         if missing <= 0:
             return Placed(())
         if facts is not None and facts.group.has_row:
-            return await self._joining.place(request, cells, missing, facts, effort)
+            joined = await self._joining.place(request, cells, missing, facts, effort)
+            if isinstance(joined, Placed):
+                return joined
+            return self._network_full(request.spec, ", ".join(cells), joined) or joined
         placed: list[Made] = []
         alternates: tuple[Alternate, ...] = ()
         misses: list[Reason | Nowhere] = []
         for cell in cells:
             found = await self._in_cell(request, cell, missing - len(placed), facts, effort)
             if not isinstance(found, Placed):
-                misses.append(found)
+                misses.append(self._network_full(request.spec, cell, found) or found)
                 continue
             placed += found.made
             alternates = alternates or found.alternates
@@ -165,6 +170,14 @@ class Placing:
             return refusals.no_alternates(request)
         except (StoreError, Overloaded, Conflict, InvalidInput) as error:
             return refusals.trouble(error)
+
+    def _network_full(self, spec: RequestSpec, cell: str, miss: Reason | Nowhere) -> Reason | None:
+        """The network's own reason if every host that was chosen lacked nothing but an address."""
+        said = miss.refused if isinstance(miss, Nowhere) else miss.rejected
+        refused = {why: hosts for why, hosts in said.items() if why != TRIED_BEFORE}
+        if not refused or not all(self._addresses.lacks(spec, Refusal(why)) for why in refused):
+            return None
+        return refusals.network_full(cell, spec.network, refused)
 
     # -- one instance on a row of its own
 

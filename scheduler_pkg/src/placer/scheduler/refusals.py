@@ -31,12 +31,19 @@ CLAIM_CONTENDED: Final = "claim_contended"
 OVERLOADED: Final = "overloaded"
 INVALID_INPUT: Final = "invalid_input"
 BUILD_FAILED: Final = "build_failed"
+NETWORK_FULL: Final = "network_full"
 SERVER_GROUP_UNKNOWN: Final = "server_group_unknown"
 
 #: Nobody's fault and over in a moment: tried again until the request's deadline, asked for or not.
 FLEETING: Final = frozenset({CLAIM_UNKNOWN, CLAIM_CONTENDED})
 #: Outcomes that may be different later: waited out only by a request that asked for a deadline.
-PASSING: Final = FLEETING | {NO_VALID_HOST, CELL_UNREACHABLE, OVERLOADED, QUOTA_EXCEEDED}
+PASSING: Final = FLEETING | {
+    NO_VALID_HOST,
+    NETWORK_FULL,
+    CELL_UNREACHABLE,
+    OVERLOADED,
+    QUOTA_EXCEEDED,
+}
 
 
 def worth_waiting(reason: Reason, request: Request) -> bool:
@@ -56,6 +63,17 @@ def no_network(cell: str, network: str) -> Reason:
         NETWORK_UNKNOWN,
         f"Cell {cell} has no network {network!r}.",
         remedy="GET /v1/networks lists them; an operator's PUT /v1/networks/{name} makes one.",
+    )
+
+
+def network_full(cell: str, network: str, refused: dict[str, int]) -> Reason:
+    return Reason(
+        NETWORK_FULL,
+        f"Network {network} has no free address left in cell {cell}.",
+        rejected=dict(refused),
+        hosts_seen=sum(refused.values()),
+        remedy=f"Delete instances that have its addresses, widen it (PUT /v1/networks/{network}), "
+        "or name another network or cell. With deadline_s a request waits for an address.",
     )
 
 
