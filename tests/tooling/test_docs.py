@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from deployment import ROOT
+from placer import settings
 from placer.report.report import CrossCell, Report
 from suites.process import tracked
 
@@ -62,6 +63,21 @@ def test_every_page_is_reached_from_the_readme() -> None:
             ahead += [page.parent / target.partition("#")[0] for target in links(page)]
     lost = [page for page in PAGES if (ROOT / page).resolve() not in seen]
     assert lost == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_settings_that_a_page_names_exist(page: str) -> None:
+    """Each `part.key` of a part of the settings is one that a process reads."""
+    parts: dict[str, type[msgspec.Struct]] = {
+        "cluster": settings.Cluster,
+        "store": settings.Store,
+        "api": settings.Api,
+        "scheduler": settings.Scheduler,
+        "agent": settings.Agent,
+        "history": settings.History,
+    }
+    for part, key in re.findall(rf"`({'|'.join(parts)})\.(\w+)`", (ROOT / page).read_text()):
+        assert key in {field.name for field in msgspec.structs.fields(parts[part])}, f"{part}.{key}"
 
 
 @pytest.mark.parametrize("struct", [Report, CrossCell])
