@@ -26,7 +26,7 @@ def shell_lines(text: str) -> Iterator[str]:
     """Lines of a page's blocks that are meant for a shell; in a console's they begin with "$ "."""
     for language, content in BLOCK.findall(text):
         lines = content.replace("\\\n", " ").splitlines()
-        if language == "sh":
+        if language in ("sh", "bash", "shell"):
             yield from lines
         elif language == "console":
             yield from (line[2:] for line in lines if line.startswith("$ "))
