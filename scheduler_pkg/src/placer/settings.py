@@ -146,6 +146,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     one; lower it where addresses are scarce. When a network has none left, up to
     ``network_donors_max`` hosts are asked for unused ones.
     ``settle_timeout_s`` bounds the settling of one row of a decided write set, in the background.
+    At most ``moves_per_host_max`` instances leave a host at once that is drained or evacuated.
     Quotas are read again every ``quota_refresh_s``: that long a new one takes to be heeded.
     Changes of instances are listed by ``list_writers`` at once, each taking what waits: raise it on a
     slow store. ``list_queue_max`` may wait; more are refused, and agents bring them again. A build is
@@ -182,6 +183,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     build_failures_max: int = 5
     build_failures_forget_s: float = 600.0
     settle_timeout_s: float = 10.0
+    moves_per_host_max: int = 4
     list_writers: int = 4
     list_queue_max: int = 4096
     list_building_after_s: float = 1.0

@@ -17,7 +17,16 @@ from placer.errors import Conflict, NotFound
 from placer.model import ids, moves
 from placer.model.host_detail import HostClaim, HostDetail, HostOrder
 from placer.model.host_view import summarize
-from placer.model.records import ClaimState, Duty, HostDuty, HostRow, Record, RowKind
+from placer.model.instance import HostSeen
+from placer.model.records import (
+    ClaimState,
+    Duty,
+    HostDuty,
+    HostRow,
+    HostStatus,
+    Record,
+    RowKind,
+)
 from placer.model.request import Request
 from placer.scheduler.emptying import Emptying, to_go
 from placer.scheduler.worklog import RequestLog
@@ -33,8 +42,21 @@ DUTIES: Final = {
 }
 _READS_AT_ONCE: Final = 16
 
+#: What lists say of instances on a host with each duty, while it is up.
+_SEEN: Final = {
+    HostDuty.ENABLED: HostSeen.UP,
+    HostDuty.DISABLED: HostSeen.DISABLED,
+    HostDuty.DRAINING: HostSeen.DRAINING,
+    HostDuty.EVACUATING: HostSeen.DRAINING,
+}
+
 #: Told of a host whose duty changed: its row, by whom, why.
 Told = Callable[[HostRow, str, str], Awaitable[None]]
+
+
+def seen_of(row: HostRow) -> HostSeen:
+    """What lists say of the instances on ``row``: that it is down weighs more than its duty."""
+    return HostSeen.DOWN if row.status is HostStatus.DOWN else _SEEN[row.duty.state]
 
 
 class Hosts:

@@ -28,12 +28,15 @@ from placer.model.groups import ServerGroup
 from placer.model.ids import cell_of
 from placer.model.records import HostRow, Record
 from placer.model.work import Work
+from placer.scheduler.actions import Actions
 from placer.scheduler.addresses import Addresses
 from placer.scheduler.agent_hub import AgentHub
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Claimer
 from placer.scheduler.conductor import Conductor
+from placer.scheduler.emptying import Emptying
 from placer.scheduler.holdings import Holdings
+from placer.scheduler.hosts import Hosts, seen_of
 from placer.scheduler.lifecycle import Lifecycle
 from placer.scheduler.listing import Listing
 from placer.scheduler.lost_hosts import RollCall
@@ -82,6 +85,9 @@ class SchedulerProcess:
         self.placing: Placing
         self.conductor: Conductor
         self.hub: AgentHub
+        self.actions: Actions
+        self.emptying: Emptying
+        self.hosts: Hosts
         self.listing: Listing
         self.quotas: Quotas
         self._lifecycle: Lifecycle
@@ -181,6 +187,9 @@ class SchedulerProcess:
             self._notify,
             rng=rng,
         )
+        self.actions = Actions(settings, requests, self._wake)
+        self.emptying = Emptying(settings, home, requests, self.actions, self._worked_on, rng=rng)
+        self.hosts = Hosts(settings, home, writer, requests, self.emptying, self._duty_told)
         sweeper = Sweeper(settings, home, writer, recovery, rng=rng)
         roll = RollCall(
             partial(self._peers.alive, settings.cell),
@@ -192,7 +201,7 @@ class SchedulerProcess:
         loops = [
             asyncio.create_task(loop)
             for loop in (
-                *(self.hub.run(), roll.run(), self.listing.pulse()),
+                *(self.hub.run(), roll.run(), self.emptying.run(), self.listing.pulse()),
                 *(scan.run(), sweeper.run(), quota_rows.run(), self._connect_others()),
             )
         ]
@@ -218,6 +227,10 @@ class SchedulerProcess:
             return False
         self.conductor.submit(request, work)
         return True
+
+    def working(self, names: Sequence[str]) -> set[str]:
+        """Those of ``names``, requests and hosts that are emptied, that this process works on."""
+        return self.conductor.working(names) | self.emptying.working(set(names))
 
     async def ready(self) -> None:
         """Raises StoreError unless the home cell answers a read."""
@@ -278,6 +291,9 @@ class SchedulerProcess:
 
     async def _served_elsewhere(self, hosts: set[str], agent: str) -> dict[str, str]:
         return await self._peers.served(self._settings.cell, hosts, agent)
+
+    async def _duty_told(self, row: HostRow, by: str, why: str) -> None:
+        await self.listing.host(row, seen_of(row), by=by, why=why)
 
     async def _worked_on(self, requests: list[str]) -> set[str]:
         return await self._peers.working(self._settings.cell, requests)
