@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -39,21 +40,41 @@ def inventory_problem(name: str, inventory: Inventory) -> str:
         known = resource_classes.get(name)
     except UnknownResourceClass as error:
         return str(error).rstrip(".")
-    sane = (
-        0 < inventory.total <= MAX_INT
-        and 0 <= inventory.reserved <= inventory.total
-        and inventory.allocation_ratio > 0
-        and inventory.min_unit >= 1
-        and inventory.max_unit >= 1
-        and inventory.step_size >= 1
-    )
-    if not sane:
-        return f"its inventory of {name} makes no sense: {inventory}"
+    for wrong in _wrong_numbers(inventory):
+        return f"its inventory of {name} has {wrong}"
     if len(inventory.units) > UNITS_MAX:
         return f"its inventory of {name} names {len(inventory.units)} units, at most {UNITS_MAX}"
     if why := known.check_inventory(inventory):
         return f"its inventory of {name} makes no sense: {why}"
     return traits_problem(inventory.traits)
+
+
+def _wrong_numbers(inventory: Inventory) -> Iterator[str]:
+    """What no inventory may say, whatever its class: each the value and what to use instead."""
+    units = {
+        "total": inventory.total,
+        "min_unit": inventory.min_unit,
+        "max_unit": inventory.max_unit,
+        "step_size": inventory.step_size,
+    }
+    for field, value in units.items():
+        if not 1 <= value <= MAX_INT:
+            yield f"{field} {value}: use 1 to {MAX_INT}"
+    if not 0 <= inventory.reserved <= inventory.total:
+        yield f"reserved {inventory.reserved}: use 0 to its total, {inventory.total}"
+    if inventory.min_unit > inventory.max_unit:
+        yield (
+            f"min_unit {inventory.min_unit} above max_unit {inventory.max_unit}: "
+            "nothing could be claimed; swap them or leave one out"
+        )
+    ratio = inventory.allocation_ratio
+    if not (math.isfinite(ratio) and ratio > 0):
+        yield f"allocation_ratio {ratio}: use a finite number above 0"
+    elif (inventory.total - inventory.reserved) * ratio >= MAX_INT + 1:
+        yield (
+            f"{inventory.total - inventory.reserved} times allocation_ratio {ratio:g} to give, "
+            f"above {MAX_INT}: use a larger unit or a smaller ratio"
+        )
 
 
 def traits_problem(traits: tuple[str, ...]) -> str:

@@ -131,11 +131,11 @@ def test_claims_that_nobody_was_told_of_are_not_ordered() -> None:
         pytest.param(
             HostReport("h1", {"NONSENSE": Inventory(total=1)}), "NONSENSE", id="unknown class"
         ),
-        pytest.param(report(vcpu=-1), "no sense", id="negative total"),
-        pytest.param(report(vcpu=2**31), "no sense", id="more than Placement can say"),
+        pytest.param(report(vcpu=-1), "total -1", id="negative total"),
+        pytest.param(report(vcpu=2**31), "total 2147483648", id="more than Placement can say"),
         pytest.param(
             HostReport("h1", {"VCPU": Inventory(total=1, allocation_ratio=0.0)}),
-            "no sense",
+            "allocation_ratio 0.0",
             id="ratio of nothing",
         ),
     ],
