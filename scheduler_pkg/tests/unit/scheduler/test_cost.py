@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from placer.model.quotas import QuotaSpec, new_quota
 from placer.model.request import Stage
 
 from ...simulation.clock import run_simulated
-from ...simulation.conducting import World
+from ...simulation.conducting import CELLS, World
 
 #: Statements of a cell by the name of their method.
 STATEMENTS = (
@@ -109,6 +110,45 @@ def test_building_costs_two_changes_of_the_row_and_one_of_the_request() -> None:
             "change_request": 2,
         }
         assert views <= 3
+        process.die()
+        await asyncio.sleep(0)
+
+    run_simulated(scenario())
+
+
+def test_a_quota_costs_those_who_have_one() -> None:
+    """A write set with the quota's row, which the process knows; another project pays nothing."""
+
+    async def scenario() -> None:
+        world = World(1)
+        process = world.start("c1", 0)
+        world.carry = lambda *_, **__: None  # type: ignore[method-assign]
+        await world.host("h1", 16)
+        spec = QuotaSpec({"VCPU": 10})
+        await world.quotas.put("red", new_quota("red", spec, CELLS))
+        await process.quota_list.refresh()
+        for task in list(process._tasks):
+            task.cancel()
+        assert (await world.ask(5, project="red")).stage is Stage.PLACED  # makes the row
+        await asyncio.sleep(1)
+        ledger = Ledger(world.stores["c1"])
+        assert (await world.ask(5)).stage is Stage.PLACED
+        assert ledger.sent.count("update_row") == 1
+        assert "add_record" not in ledger.sent
+        await asyncio.sleep(1)
+        ledger.sent.clear()
+        assert (await world.ask(5, project="red")).stage is Stage.PLACED
+        await asyncio.sleep(1)
+        counted = {name: ledger.sent.count(name) for name in set(ledger.sent)}
+        del counted["write_view"]
+        # Host and quota are tagged, and settled after the answer.
+        assert counted == {
+            **dict.fromkeys(("add_request", "add_work", "read_views", "note_writeset"), 1),
+            **dict.fromkeys(("add_record", "decide_record", "change_request"), 1),
+            "update_row": 4,
+            "delete_record": 1,
+            "drop_work": 1,
+        }
         process.die()
         await asyncio.sleep(0)
 
