@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from .conflicts import conflict_fraction
 from .decisions import cost_ratio
+from .liveness import idle_writes
 from .packing import stranded_ratio
 
 FILE: Final = Path(__file__).parent / "workloads.yml"
@@ -18,6 +19,7 @@ FILE: Final = Path(__file__).parent / "workloads.yml"
 _MEASURES: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "cost_ratio": cost_ratio,
     "conflicts_per_success": conflict_fraction,
+    "idle_writes_per_host_minute": idle_writes,
     "stranded_ratio": stranded_ratio,
 }
 

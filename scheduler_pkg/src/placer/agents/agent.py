@@ -54,6 +54,7 @@ from placer.model.messages import (
     StepDone,
     StepKind,
 )
+from placer.model.protocol import VERSIONS, Versions
 from placer.model.records import ClaimState
 from placer.settings import Agent as AgentSettings
 from placer.settings import Settings
@@ -105,6 +106,7 @@ class Agent:
         connect: Connect,
         *,
         rng: random.Random | None = None,
+        versions: Versions = VERSIONS,
     ) -> None:
         self._settings = _checked(settings)
         self._cell = settings.cell
@@ -113,6 +115,7 @@ class Agent:
         self._journal = journal
         self._connect = connect
         self._rng = rng or random.Random()
+        self._versions = versions
         self._guests = Guests(driver, journal)
         self._states = GuestStates(journal)
         self._link: Link | None = None
@@ -222,6 +225,7 @@ class Agent:
             self._take,
             self._commands.take,
             answer_timeout_s=self._settings.answer_timeout_s,
+            versions=self._versions,
         )
         scheduler = await link.greet(self._settings.name, self._cell)
         log.info("connected", url=url, scheduler=scheduler)

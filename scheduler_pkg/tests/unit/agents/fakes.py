@@ -27,6 +27,7 @@ from placer.agents.link import LinkLost
 from placer.claims.operations import AgentStep, Operation, Refusal, ReportInventory
 from placer.model.ids import host_uuid
 from placer.model.messages import ClaimOrder, CommandDone, GuestState, HostReport
+from placer.model.protocol import VERSIONS
 from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Record
 from placer.scheduler.agent_hub import AgentHub
 from placer.scheduler.guest_commands import GuestCommand
@@ -357,6 +358,7 @@ class Bench:
         self.world = World()
         self.writer = FakeWriter(self.world)
         self.driver = FakeDriver(self.world, [report(name) for name in hosts or ("h1",)])
+        self.versions = {"agent": VERSIONS, "scheduler": VERSIONS}
         self.settings = settings(directory, "http://s1", "http://s2", **agent)
         self.listed: list[tuple[str, str]] = []
         self.failures: list[tuple[str, str]] = []
@@ -385,6 +387,7 @@ class Bench:
             command_elsewhere=no_other,
             grace_s=1.0,
             deadline_s=1.0,
+            versions=self.versions["scheduler"],
         )
 
     # -- the hub's events
@@ -426,7 +429,14 @@ class Bench:
         stop = asyncio.Event()
         assert self.settings.agent is not None
         journal = Journal(self.settings.agent.journal_dir, executor=Inline())
-        self.agent = Agent(self.settings, self.driver, journal, self.connect, rng=random.Random(1))
+        self.agent = Agent(
+            self.settings,
+            self.driver,
+            journal,
+            self.connect,
+            rng=random.Random(1),
+            versions=self.versions["agent"],
+        )
         task = asyncio.create_task(self.agent.run(stop))
         try:
             yield stop
