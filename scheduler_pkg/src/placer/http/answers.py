@@ -11,7 +11,7 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, ValidationException
 
 from placer import errors
-from placer.errors import Overloaded, PlacerError, Unauthorized
+from placer.errors import PlacerError, Unauthorized
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +28,7 @@ _UNEXPECTED: Final = errors.Internal(
 def error_response(error: PlacerError, request_id: str) -> Response[Any]:
     """The one form of an error."""
     headers = {str(key): str(value) for key, value in error.fields.get("headers", {}).items()}
-    if isinstance(error, Overloaded):
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_AFTER_S)
     if isinstance(error, Unauthorized):
         headers["WWW-Authenticate"] = "Bearer"

@@ -298,6 +298,7 @@ def test_a_cell_that_is_cut_off_is_503_and_another_cells_state_does_not_matter(a
     assert api.client.get("/readyz").status_code == 200
     response = api.client.get("/v1/hosts?cell=ams1")
     assert error_of(response)["code"] == "placer.store_unavailable"
+    assert response.headers["retry-after"] == "1"  # as with every 503
     api.stores.cells["nyc1"].down = True
     assert api.client.get("/readyz").status_code == 503
     assert api.client.get("/healthz").status_code == 200
