@@ -15,7 +15,8 @@
     ├── NoAgent                  no agent serves the host now
     ├── AgentSilent              UNKNOWN: an agent was asked and did not answer
     ├── Conflict                 the world moved; read again and decide again
-    │   └── IdempotencyConflict  a key was used before with another body
+    │   ├── IdempotencyConflict  a key was used before with another body
+    │   └── ServerGroupInUse     a group that has members cannot be deleted
     ├── Internal                 a fault of the service
     └── StoreError               the store did not answer as hoped
         ├── StoreUnavailable     NOT_APPLIED: refused before anything was written
@@ -151,6 +152,12 @@ class IdempotencyConflict(Conflict):
     """The Idempotency-Key was used before with another body. Nothing was stored."""
 
     code = "placer.idempotency_conflict"
+
+
+class ServerGroupInUse(Conflict):
+    """A server group that has members cannot be deleted."""
+
+    code = "placer.server_group_in_use"
 
 
 class Overloaded(PlacerError):

@@ -16,6 +16,7 @@ import pytest
 from placer import failpoints
 from placer.claims.operations import AgentStep, ReportInventory
 from placer.claims.tags import member_id
+from placer.errors import Conflict, ServerGroupInUse, StoreUnavailable
 from placer.model import ids, records
 from placer.model.commit_record import CommitRecord, Decision, RowKey
 from placer.model.groups import Place, Policy, Scope, ServerGroup
@@ -24,9 +25,11 @@ from placer.model.networks import NetworkSpec, PoolSpec
 from placer.model.records import ClaimState, HostRow, Inventory, Record, RowKind
 from placer.model.request import Request, Stage
 from placer.model.resource_classes import ADDRESS
+from placer.scheduler.closing import Closing
 from placer.scheduler.operator import Operator
 
 from .conducting import Process, World, now_ms, running, settings
+from .store import SimStores
 from .test_conductor_sim import simulate
 
 SEEDS = range(20)
@@ -69,6 +72,12 @@ class SharedWorld(World):
         process = self.alive("c1")
         assert process is not None
         return Operator(settings(), process.writer)
+
+    def closing(self) -> Closing:
+        process = self.alive("c1")
+        assert process is not None
+        stores = SimStores(*self.stores.values())
+        return Closing(settings(), stores, process.writer, process.recovery.sweep_row)
 
     async def group(self, policy: str, scope: str) -> str:
         made = ServerGroup(f"c1.{policy}", policy, Policy(policy), Scope(scope), "default")
@@ -509,5 +518,74 @@ def test_unknown_group_is_refused_by_name() -> None:
         assert refused.reason is not None
         assert "c1.nothing" in refused.reason.message
         assert refused.reason.remedy
+
+    simulate(world, scenario())
+
+
+# -- a group is taken away
+
+
+@pytest.mark.parametrize("scope", ["cell", "host"])
+def test_group_with_members_stays(scope: str) -> None:
+    """409 while it has a member, whatever keeps its rule; once the member is gone it can go."""
+    world = SharedWorld(5)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a")
+        group = await world.group("anti-affinity", scope)
+        (first,) = await world.all_asked(1, server_group=group)
+        await asyncio.sleep(1)
+        with pytest.raises(ServerGroupInUse) as refused:
+            await world.closing().close(world.groups[group])
+        assert "1 members" in refused.value.message
+        assert refused.value.remedy
+        await world.intake.cancel(first.id)
+        await world.ended([first])
+        await asyncio.sleep(2)
+        for _ in range(2):
+            await world.closing().close(world.groups[group])
+
+    simulate(world, scenario())
+
+
+def test_group_whose_cell_is_cut_off_stays() -> None:
+    """It may have members on the hosts there: nobody can say."""
+    world = SharedWorld(5)
+
+    async def scenario() -> None:
+        world.start_all()
+        group = await world.group("anti-affinity", "host")
+        world.stores["c2"].cut = True
+        with pytest.raises(StoreUnavailable):
+            await world.closing().close(world.groups[group])
+
+    simulate(world, scenario())
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
+def test_nobody_joins_a_group_that_is_deleted(seed: int) -> None:
+    """Deleted while members join: either it is in use and stays, or every join is refused by name."""
+    world = SharedWorld(seed)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a")
+        group = await world.group("affinity", "cell")
+        await asyncio.sleep(1)
+        asked = [await world.ask(0.0, server_group=group) for _ in range(3)]
+        await asyncio.sleep(world.rng.random() * 0.02)
+        try:
+            await world.closing().close(world.groups[group])
+            closed = True
+        except (ServerGroupInUse, StoreUnavailable, Conflict):
+            closed = False
+        await world.ended(asked)
+        done = [world.stored(one) for one in asked]
+        if closed:
+            assert not world.stores["c1"].rows[group].claims
+            assert {one.reason.code for one in done if one.reason} == {"server_group_unknown"}
+        else:
+            assert placed(done)
 
     simulate(world, scenario())

@@ -8,6 +8,8 @@ from placer.claims.operations import Change, Refusal
 from placer.model import records
 from placer.model.records import HostRow, HostStatus, Inventory, Record, RowKind
 
+#: The group's row names members.
+GROUP_HAS_MEMBERS = "group_has_members"
 #: The pool would no longer have what was promised of it.
 POOL_IN_USE = "pool_in_use"
 
@@ -71,3 +73,34 @@ class MakeGroup(Change, frozen=True):
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
         return row if self.done(row) else Refusal(f"row_is_{row.kind}")
+
+
+class CloseGroup(Change, frozen=True):
+    """Have a server group's row refuse every join from here on; refused while it names a member.
+
+    A row that is not there is made closed: its first member would make it otherwise.
+    """
+
+    name: str
+
+    def founding(self, host: str) -> HostRow | None:
+        return HostRow(
+            host=host,
+            name=self.name,
+            rev=0,
+            status=HostStatus.DOWN,
+            records=(),
+            kind=RowKind.GROUP,
+        )
+
+    def done(self, row: HostRow) -> bool:
+        return row.kind is RowKind.GROUP and row.status is HostStatus.DOWN
+
+    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        if self.done(row):
+            return row
+        if row.kind is not RowKind.GROUP:
+            return Refusal(f"row_is_{row.kind}")
+        if row.claims:
+            return Refusal(GROUP_HAS_MEMBERS)
+        return msgspec.structs.replace(row, status=HostStatus.DOWN)

@@ -28,6 +28,9 @@ from placer.model import groups
 from placer.model.groups import Place, Policy, Scope
 from placer.model.records import ClaimState, HostRow, HostStatus, Record, RowKind
 
+#: The server group is deleted: its row takes nobody any more.
+GROUP_GONE = "group_gone"
+
 #: States that a write set may drop an entry from: nothing is under way in them.
 _DROPPED_FROM = (ClaimState.CLAIMED, ClaimState.BUILT)
 
@@ -80,6 +83,8 @@ class JoinGroup(Struct, frozen=True):
         return member_id(self.claim)
 
     def entry(self, row: HostRow, now_ms: int, writeset: str) -> Record | Refusal:
+        if row.status is not HostStatus.UP:
+            return Refusal(GROUP_GONE)
         members = [groups.place_of(r.data) for r in row.claims if r.tag != f"-{writeset}"]
         if not groups.admits(self.policy, self.scope, members, self.place):
             return Refusal(f"group_{self.policy.replace('-', '_')}")

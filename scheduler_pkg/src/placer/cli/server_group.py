@@ -63,7 +63,7 @@ def create(
 
 @app.command()
 def delete(group_id: GroupId, url: Url = "", token: Token = "") -> None:
-    """Take a server group away; its members stay where they are."""
+    """Take a server group away that has no members."""
     connect(url, token).call("DELETE", f"/v1/server-groups/{segment(group_id)}")
 
 

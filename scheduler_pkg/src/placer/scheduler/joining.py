@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from msgspec import Struct
 
+from placer.claims.tags import GROUP_GONE
 from placer.errors import Conflict, InvalidInput, NotFound, Overloaded, StoreError
 from placer.model.groups import Place, Policy, Scope
 from placer.model.records import HostRow
@@ -120,6 +121,8 @@ class Joining:
             raise _Ends(reason)
         made, refused = await self._claimer.claim_all(request, wants, effort, course.facts)
         group = course.facts.group
+        if refused.get(group.id) == GROUP_GONE:
+            raise _Ends(refusals.group_gone(course.facts))
         if group.id in refused:
             await self._sweep(request, course)
         elif refused:

@@ -16,6 +16,7 @@ from placer.model.networks import NetworkSpec, NetworkView, PoolSpec, PoolView
 from placer.model.request import Request
 from placer.scheduler.actions import Actions
 from placer.scheduler.agent_hub import AgentHub
+from placer.scheduler.closing import Closing
 from placer.scheduler.guest_commands import GuestCommand
 from placer.scheduler.hosts import Hosts
 from placer.scheduler.operator import Operator
@@ -75,6 +76,14 @@ async def command_guest(data: GuestCommand, state: State) -> CommandDone:
     )
 
 
+@put("/internal/v1/closed-server-groups")
+async def close_group(data: ServerGroup, state: State) -> ServerGroup:
+    """See that the group has no members and gets none; its definition may go then."""
+    closing: Closing = state.process.closing
+    await closing.close(data)
+    return data
+
+
 OPERATOR_ROUTES: Final = (
     show_host,
     order_host,
@@ -83,4 +92,5 @@ OPERATOR_ROUTES: Final = (
     put_pool,
     put_network,
     put_group,
+    close_group,
 )

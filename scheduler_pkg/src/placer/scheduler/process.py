@@ -33,6 +33,7 @@ from placer.scheduler.addresses import Addresses
 from placer.scheduler.agent_hub import AgentHub
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Claimer
+from placer.scheduler.closing import Closing
 from placer.scheduler.conductor import Conductor
 from placer.scheduler.emptying import Emptying
 from placer.scheduler.holdings import Holdings
@@ -83,6 +84,7 @@ class SchedulerProcess:
         self._write_sets: WriteSets
         self._requests: RequestLog
         self.placing: Placing
+        self.closing: Closing
         self.conductor: Conductor
         self.hub: AgentHub
         self.actions: Actions
@@ -124,6 +126,7 @@ class SchedulerProcess:
             rng=rng,
         )
         self.quotas = Quotas(settings, known_quotas, quota_rows, self._writer, rng=rng)
+        self.closing = Closing(settings, stores, self._writer, recovery.sweep_row)
         self.placing = Placing(
             settings,
             stores,

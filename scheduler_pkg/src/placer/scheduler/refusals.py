@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from placer.claims.operations import Refusal
 from placer.claims.quotas import EXCEEDED as QUOTA_EXCEEDED
-from placer.errors import Conflict, InvalidInput, Overloaded, StoreUnknown
+from placer.errors import Conflict, InvalidInput, NotFound, Overloaded, StoreUnknown
 from placer.model.groups import Policy
 from placer.model.request import Reason, Request
 from placer.scheduler import explain, groups
@@ -86,6 +86,8 @@ def trouble(error: Exception) -> Reason:
         return Reason(OVERLOADED, text)
     if isinstance(error, InvalidInput):
         return Reason(INVALID_INPUT, error.message, remedy=error.remedy)
+    if isinstance(error, NotFound):
+        return Reason(SERVER_GROUP_UNKNOWN, error.message, remedy=error.remedy)
     if isinstance(error, Conflict):
         return Reason(CLAIM_CONTENDED, text)
     return Reason(CELL_UNREACHABLE, text)
@@ -122,6 +124,14 @@ def contended(cell: str, effort: Effort, refusals: Counter[str], hosts: int) -> 
         rejected=dict(refusals),
         hosts_seen=hosts,
         remedy="Ask again.",
+    )
+
+
+def group_gone(facts: GroupFacts) -> Reason:
+    return Reason(
+        SERVER_GROUP_UNKNOWN,
+        f"The server group {facts.group.id} is deleted.",
+        remedy="Make another with POST /v1/server-groups and name it.",
     )
 
 

@@ -41,6 +41,12 @@ def placed(request: httpx.Request) -> httpx.Response:
             answer = QuotaView(quota.project, quota.limits, slices, notes(quota, slices))
         case "server-groups":
             answer = msgspec.json.decode(request.content)
+        case "closed-server-groups":
+            answer = msgspec.json.decode(request.content)
+            if answer["name"] == "busy":
+                code, detail = "placer.server_group_in_use", "The server group busy has 2 members."
+                said = [{"code": code, "detail": detail, "remedy": "Cancel their requests first."}]
+                return httpx.Response(409, content=msgspec.json.encode({"errors": said}))
         case _:
             return httpx.Response(404)
     return httpx.Response(200, content=msgspec.json.encode(answer))

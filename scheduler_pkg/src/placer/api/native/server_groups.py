@@ -70,10 +70,13 @@ async def create_server_group(
 
 @delete("/v1/server-groups/{group_id:str}", status_code=204)
 async def delete_server_group(group_id: FromPath[str], state: State) -> None:
-    """Take a server group away: no request can name it any more; its members stay where they are."""
+    """Take a server group away that has no members (else 409); no request can name it any more."""
     service: Service = state.service
-    if not await service.catalog.groups.drop(group_id):
+    found = await service.catalog.groups.get(group_id)
+    if found is None:
         raise _missing(group_id)
+    await service.schedulers.call("PUT", "closed-server-groups", found, dict[str, Any])
+    await service.catalog.groups.drop(group_id)
 
 
 def _missing(group_id: str) -> NotFound:
