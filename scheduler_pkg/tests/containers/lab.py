@@ -283,7 +283,11 @@ class Lab:
         """All of this deployment, as the engine inspects them."""
         label = f"{containers.DEPLOYMENT}={self.deployment}"
         listed = self.api.containers(all=True, filters={"label": label})
-        return [self.api.inspect_container(one["Id"]) for one in listed]
+        found = []
+        for one in listed:
+            with contextlib.suppress(docker.errors.NotFound):  # removed since
+                found.append(self.api.inspect_container(one["Id"]))
+        return found
 
     def remove_all(self) -> None:
         """Leave nothing in the engine."""

@@ -26,7 +26,7 @@ from litestar import Litestar, WebSocket, get, websocket
 from litestar.datastructures import State
 
 from placer import http, logs
-from placer.agents.link import Link, Socket, agent_url, connector
+from placer.agents.link import Link, LinkLost, Socket, agent_url, connector, reconnect_delay_s
 from placer.claims.operations import Operation, Refusal
 from placer.model.messages import CommandDone, GuestState, HostReport
 from placer.model.records import HostRow, HostStatus, Inventory, Record
@@ -101,7 +101,8 @@ class _Agent:
     """One agent with one host: connected, reconnected as an agent does, reporting when told."""
 
     def __init__(self, url: str, number: int) -> None:
-        self.reports = 0
+        #: Reports at the start of a connection, and those asked for later.
+        self.reported = self.reports = 0
         self._rng = random.Random(number)
         self._settings = Agent(name=f"a{number}", journal_dir=Path("unused"))
         self._connect = connector(TOKEN, self._settings)
@@ -124,11 +125,13 @@ class _Agent:
             transport.transport.abort()
 
     async def run(self) -> None:
+        failures = 0
         while True:
-            with contextlib.suppress(Exception):
+            reported = self.reported
+            with contextlib.suppress(LinkLost):
                 await self._once()
-            longest = self._settings.reconnect_s
-            await asyncio.sleep(longest * self._rng.uniform(0.5, 1.0))
+            failures = 0 if self.reported > reported else failures + 1
+            await asyncio.sleep(reconnect_delay_s(self._settings, 1, failures, self._rng))
 
     async def _once(self) -> None:
         async with self._connect(self._url) as socket_:
@@ -140,6 +143,7 @@ class _Agent:
             reader = asyncio.create_task(link.read())
             try:
                 await link.report((self._report,), _REPORT_TIMEOUT_S)
+                self.reported += 1
                 waiting = asyncio.create_task(self._reconcile_s.wait())
                 await asyncio.wait({reader, waiting}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()

@@ -42,7 +42,16 @@ from placer.agents.decisions import Action, decide
 from placer.agents.drivers.base import Driver, DriverError, Life
 from placer.agents.guests import Guests
 from placer.agents.journal import Journal, JournalError, Phase
-from placer.agents.link import Connect, Link, LinkLost, LinkRefused, Socket, agent_url
+from placer.agents.link import (
+    LONG_WAIT,
+    Connect,
+    Link,
+    LinkLost,
+    LinkRefused,
+    Socket,
+    agent_url,
+    reconnect_delay_s,
+)
 from placer.agents.states import LOST, GuestStates
 from placer.errors import InvalidInput, PlacerError
 from placer.model.messages import (
@@ -69,8 +78,6 @@ _REPORT_TRIES_MAX: Final = 3
 _WHY_CHARS_MAX: Final = 200
 #: A batch of hosts may need this many answers' time.
 _REPORT_TIMEOUTS: Final = 4
-#: So many fruitless rounds mean the longest wait.
-_LONG_WAIT: Final = 16
 #: Refusals of a step: the claim is not on the row; it is being deleted.
 _GONE: Final = "claim_gone"
 _DELETING: Final = f"claim_{ClaimState.DELETING}"
@@ -192,13 +199,15 @@ class Agent:
                 async with self._connect(url) as socket:
                     await self._serve(url, socket)
             except LinkRefused as error:
-                failures = (_LONG_WAIT + 1) * len(self._urls)
+                failures = (LONG_WAIT + 1) * len(self._urls)
                 log.error("refused_by_scheduler", url=url, why=str(error))
             except LinkLost as error:
                 caught_up = bool(self._hosts)
                 failures = 0 if caught_up else failures + 1
                 log.warning("connection_lost", url=url, why=str(error))
-            await asyncio.sleep(self._reconnect_delay_s(failures))
+            await asyncio.sleep(
+                reconnect_delay_s(self._settings, len(self._urls), failures, self._rng)
+            )
 
     async def _first_look(self) -> None:
         """Ask the driver what it has until it answers: before that the hosts are not for use."""
@@ -210,13 +219,6 @@ class Agent:
                 await asyncio.sleep(self._backoff_s(min(attempt, _TRIES_MAX)))
             else:
                 return
-
-    def _reconnect_delay_s(self, failures: int) -> float:
-        if failures % len(self._urls):
-            return 0.0  # others have not been tried yet
-        rounds = min(max(failures // len(self._urls) - 1, 0), _LONG_WAIT)
-        longest = min(self._settings.reconnect_s * 2.0**rounds, self._settings.reconnect_max_s)
-        return longest * self._rng.uniform(0.5, 1.0)
 
     async def _serve(self, url: str, socket: Socket) -> None:
         """Report and take orders over one connection until it breaks: always ends in LinkLost."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
@@ -46,6 +47,9 @@ _MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _CLOSE_TIMEOUT_S: Final = 2.0
 #: Heartbeats that may go unanswered; a loaded machine must not look like a broken connection.
 _SILENCES_MAX: Final = 3
+
+#: So many fruitless rounds of all schedulers mean the longest wait.
+LONG_WAIT: Final = 16
 
 _decode: Final = msgspec.json.Decoder(ToAgent).decode
 _encode: Final = msgspec.json.Encoder().encode
@@ -88,6 +92,15 @@ Connect = Callable[[str], AbstractAsyncContextManager[Socket]]
 def agent_url(scheduler: str) -> str:
     """Websocket URL for agents of the scheduler with base URL ``scheduler``."""
     return scheduler.rstrip("/").replace("http", "ws", 1) + PATH
+
+
+def reconnect_delay_s(settings: Agent, schedulers: int, failures: int, rng: random.Random) -> float:
+    """How long to wait after ``failures`` in a row: not at all while some scheduler has not been
+    tried, else jittered and doubled from round to round, so that many agents do not come at once."""
+    if failures % schedulers:
+        return 0.0
+    rounds = min(max(failures // schedulers - 1, 0), LONG_WAIT)
+    return min(settings.reconnect_s * 2.0**rounds, settings.reconnect_max_s) * rng.uniform(0.5, 1.0)
 
 
 def connector(token: str, settings: Agent) -> Connect:
