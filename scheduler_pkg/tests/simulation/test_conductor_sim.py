@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from placer import failpoints
+from placer.model import records
 from placer.model.request import Request, RequestSpec, Stage
 from placer.scheduler.worklog import Changed
 
@@ -219,6 +220,34 @@ def worker_sleeps_past_the_lease() -> None:
             return done
 
         return late
+
+    simulate(world, scenario())
+
+
+def test_lapsed_claim_of_a_requester_that_is_cut_off() -> None:
+    """Its capacity is free as soon as the lease ends; its request hears of it when the cell is back,
+    and is built then. Until then it names a claim that nobody can adopt."""
+    world = World(4)
+
+    async def scenario() -> None:
+        world.start_all()
+        hosts = {await world.host(name, 1, "c2") for name in ("h1", "h2")}
+        world.agents_away = hosts
+        asked = await world.ask(2.0, cells=("c2",), deadline_s=120.0)
+        assert asked.stage is Stage.PLACED
+        host = asked.placements[0].host
+        world.stores["c1"].cut = True
+        row = world.stores["c2"].rows
+        await world.until(
+            lambda: records.available(row[host].records) == {"VCPU": 1}, 12, "the lease ended"
+        )
+        world.agents_away = set()
+        await asyncio.sleep(30)
+        assert [claim.id for claim in row[host].claims] == [asked.placements[0].claim]
+        assert not world.running
+        world.stores["c1"].cut = False
+        await world.until(lambda: world.stored(asked).stage is Stage.BUILT, 20, "built after all")
+        await world.until(lambda: not world.unsettled(), 20, "settled")
 
     simulate(world, scenario())
 
