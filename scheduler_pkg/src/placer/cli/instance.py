@@ -1,4 +1,4 @@
-"""``placer instance``: what was built, in all regions."""
+"""``placer instance``: what was built, in all regions, and what can be done to it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from typing import Annotated
 
 import typer
 
-from placer.cli import output, pages
+from placer.cli import instance_actions, output, pages
 from placer.cli.connection import Token, Url, connect
 from placer.cli.output import AsJson
 
-app = typer.Typer(no_args_is_help=True, help="Look at instances.")
+app = typer.Typer(no_args_is_help=True, help="Look at instances; act on them.")
 
 
 @app.callback()
 def instance() -> None:
-    """Look at instances."""
+    """Look at instances; act on them."""
+
+
+instance_actions.register(app)
 
 
 @app.command("list")

@@ -23,8 +23,8 @@ from placer.errors import PlacerError
 _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "request": ("request", "Ask for resources; see what became of it."),
     "select": ("select", "Where a request would go, without asking for it."),
-    "host": ("host", "Look at hosts."),
-    "instance": ("instance", "Look at instances."),
+    "host": ("host", "Look at hosts; take them out of service and back."),
+    "instance": ("instance", "Look at instances; act on them."),
     "flavor": ("flavor", "Flavors: amounts and traits under a name."),
     "image": ("image", "Images: what their properties need of a host."),
     "server-group": ("server_group", "Server groups: instances together, or apart."),

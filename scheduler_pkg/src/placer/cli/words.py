@@ -11,6 +11,7 @@ _STAGES: Final[dict[str, str]] = {
     "accepted": "is waiting for a place",
     "placed": "has its place and waits for its host to build",
     "built": "is built",
+    "moving": "has its place, and an instance of it is on its way to another",
     "refused": "was refused: nothing was claimed",
     "failed": "failed: it had a place, and could not be built",
     "cancelling": "is being cancelled: what it holds is freed",
@@ -19,6 +20,8 @@ _STAGES: Final[dict[str, str]] = {
 _REASONS: Final[dict[str, str]] = {
     "host_down": "were down",
     "host_disabled": "were disabled",
+    "host_draining": "were being drained",
+    "host_evacuating": "were being evacuated",
     "cell_not_named": "are in a cell that was not asked for",
     "region_not_named": "are in a region that was not asked for",
     "cell_avoided": "are in a cell to be avoided",

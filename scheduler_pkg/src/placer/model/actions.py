@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from placer.errors import InvalidInput
 from placer.model import resource_classes
+from placer.model.messages import CommandKind
 from placer.model.records import MAX_INT
 from placer.model.request import CLASSES_MAX, MoveKind
 
@@ -60,6 +61,16 @@ class MoveOrder(Struct, frozen=True, omit_defaults=True):
     deadline_s: float = 0.0
     by: str = ""
     why: str = ""
+
+
+class GuestOrder(Struct, frozen=True, omit_defaults=True):
+    """A command for the instance of ``claim`` on ``host`` (uuid); ``lines`` of its log with LOGS."""
+
+    host: str
+    claim: str
+    kind: CommandKind
+    timeout_s: float
+    lines: int = 100
 
 
 #: What an action asks of the request's scheduler; the others are commands to an agent.

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from placer.model.host_view import HostView
-from placer.model.records import ClaimState
+from placer.model.records import ClaimState, HostDuty
+
+#: What can be asked of a host, and the duty that it has then.
+OPERATIONS: Final = {
+    "enable": HostDuty.ENABLED,
+    "disable": HostDuty.DISABLED,
+    "drain": HostDuty.DRAINING,
+    "evacuate": HostDuty.EVACUATING,
+}
 
 
 class HostOrder(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):

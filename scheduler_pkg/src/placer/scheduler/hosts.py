@@ -15,7 +15,7 @@ from placer.claims.operations import Refusal
 from placer.claims.protocol import HostWriter
 from placer.errors import Conflict, NotFound
 from placer.model import ids, moves
-from placer.model.host_detail import HostClaim, HostDetail, HostOrder
+from placer.model.host_detail import OPERATIONS, HostClaim, HostDetail, HostOrder
 from placer.model.host_view import summarize
 from placer.model.instance import HostSeen
 from placer.model.records import (
@@ -33,13 +33,6 @@ from placer.scheduler.worklog import RequestLog
 from placer.settings import Settings
 from placer.store.base import CellStore
 
-#: What can be asked of a host, and the duty that it has then.
-DUTIES: Final = {
-    "enable": HostDuty.ENABLED,
-    "disable": HostDuty.DISABLED,
-    "drain": HostDuty.DRAINING,
-    "evacuate": HostDuty.EVACUATING,
-}
 _READS_AT_ONCE: Final = 16
 
 #: What lists say of instances on a host with each duty, while it is up.
@@ -80,10 +73,10 @@ class Hosts:
 
     async def order(self, name: str, operation: str, order: HostOrder) -> HostDetail:
         """Give the host called ``name`` its duty; the host then. Draining goes on afterwards."""
-        state = DUTIES.get(operation)
+        state = OPERATIONS.get(operation)
         if state is None:
             raise NotFound(
-                f"A host cannot be asked to {operation}.", remedy=f"Use {', '.join(DUTIES)}."
+                f"A host cannot be asked to {operation}.", remedy=f"Use {', '.join(OPERATIONS)}."
             )
         duty = Duty(state, order.by, order.why, self._requests.now_ms)
         result = await self._writer.submit(

@@ -8,7 +8,7 @@ from litestar import get, post, put
 from litestar.datastructures import State
 from litestar.params import FromPath
 
-from placer.model.actions import MoveOrder
+from placer.model.actions import GuestOrder, MoveOrder
 from placer.model.groups import ServerGroup
 from placer.model.host_detail import HostDetail, HostOrder
 from placer.model.messages import CommandDone
@@ -17,7 +17,6 @@ from placer.model.request import Request
 from placer.scheduler.actions import Actions
 from placer.scheduler.agent_hub import AgentHub
 from placer.scheduler.closing import Closing
-from placer.scheduler.guest_commands import GuestCommand
 from placer.scheduler.hosts import Hosts
 from placer.scheduler.operator import Operator
 
@@ -68,7 +67,7 @@ async def begin_move(data: MoveOrder, state: State) -> Request:
 
 
 @post("/internal/v1/guests", status_code=200)
-async def command_guest(data: GuestCommand, state: State) -> CommandDone:
+async def command_guest(data: GuestOrder, state: State) -> CommandDone:
     """Give a command to an instance of this cell, whichever process its agent is connected to."""
     hub: AgentHub = state.process.hub
     return await hub.command(

@@ -24,6 +24,7 @@ from placer.model.destinations import Destinations
 from placer.model.request import Reason, Request, RequestSpec, Stage
 
 from .conftest import TOKEN, make_settings, place, placed
+from .operated import list_instances, operated
 from .stores import MemoryStores
 
 #: Who asks for more VCPUs than this is refused.
@@ -60,10 +61,12 @@ class StoringSchedulers:
         if call.url.path == "/internal/v1/select":
             return self._select(call)
         if call.url.path != "/internal/v1/schedule":
-            return placed(call)
+            return operated(call, self._stores) or placed(call)
         request = msgspec.json.decode(call.content, type=Request)
         decided = self._decide(request)
         self._stores.cells[request.home_cell].requests[request.id] = decided
+        if request.spec.name == "listed":
+            await list_instances(self._stores, decided)
         return httpx.Response(200, content=msgspec.json.encode(decided))
 
     def _decide(self, request: Request) -> Request:

@@ -30,6 +30,8 @@ _PARAMETERS: Final[dict[str, str]] = {
     "tag": "Only those with this tag.",
     "changed_since": "Only those that changed since this time.",
     "instance_id": "An instance's id.",
+    "lines": "How many of the last lines.",
+    "operation": "`disable`, `enable`, `drain` or `evacuate`.",
     "stage": "Only requests in this stage.",
     "limit": "How many a page may hold.",
     "marker": "Where the page begins: from the link of the page before.",

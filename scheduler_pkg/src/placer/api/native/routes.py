@@ -7,6 +7,7 @@ from typing import Final
 from litestar import Router
 
 from placer.api.native import (
+    actions,
     definitions,
     destinations,
     hosts,
@@ -29,8 +30,12 @@ ROUTES: Final = (
     requests.cancel_request,
     destinations.select_destinations,
     hosts.list_hosts,
+    hosts.show_host,
+    hosts.order_host,
     instances.list_instances,
     instances.show_instance,
+    actions.act_on_instance,
+    actions.show_instance_log,
     definitions.list_flavors,
     definitions.show_flavor,
     definitions.put_flavor,
