@@ -318,8 +318,13 @@ class Agent:
             self._orders[claim] = order
 
     def _decide(self, order: ClaimOrder) -> Action:
-        complete = self._guests.complete(order.claim)
-        return decide(order.state, self._journal.phase(order.claim), complete)
+        entry = self._journal.entries.get(order.claim)
+        return decide(
+            order.state,
+            entry.phase if entry else None,
+            self._guests.complete(order.claim),
+            sized=entry is None or entry.order.amounts == order.amounts,
+        )
 
     # -- the work
 
@@ -358,6 +363,8 @@ class Agent:
             action = await self._build(order)
         if action is Action.SAY_BUILT:
             action = await self._say_built(order)
+        if action is Action.RESIZE:
+            await self._resize(order)
         if action is Action.DESTROY:
             await self._destroy(order)
 
@@ -397,6 +404,17 @@ class Agent:
         if done.ok or done.reason == _GONE:
             return Action.DESTROY
         raise _Abandoned(f"DELETING after a failed build: {done.reason}.")
+
+    async def _resize(self, order: ClaimOrder) -> None:
+        """Give a built instance the amounts that its claim has now; what fails is tried at the next
+        report, as the journal goes on saying the old ones."""
+        try:
+            async with asyncio.timeout(self._settings.command_timeout_s):
+                await self._driver.resize(order)
+        except (DriverError, TimeoutError) as error:
+            raise _Abandoned(f"The instance cannot be resized: {error!r}.") from error
+        log.info("resized", claim=order.claim, amounts=order.amounts)
+        await self._note(order, Phase.BUILT)
 
     async def _say_built(self, order: ClaimOrder) -> Action:
         done = await self._step(order, StepKind.BUILT)

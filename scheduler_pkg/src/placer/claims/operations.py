@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from placer.model import fitting, ids, records
-from placer.model.fitting import Demand
+from placer.model.fitting import Demand, Group
 from placer.model.messages import ProviderReport, StepKind
 from placer.model.records import (
     ClaimState,
@@ -264,12 +264,39 @@ class Resize(Change, frozen=True):
             return Refusal(TAGGED)
         if record.state not in (ClaimState.CLAIMED, ClaimState.BUILT):
             return Refusal(f"claim_{record.state}")
-        found = fitting.arrange(self.demand, fitting.tree_of(without(row, self.claim).records))
+        kept = self._kept(record)
+        demand = self.demand if kept is None else self._rest(kept)
+        others = without(row, self.claim) if kept is None else swap(row, kept)
+        found = fitting.arrange(demand, fitting.tree_of(others.records))
         if isinstance(found, str):
             return Refusal(found)
         amounts = {name: -amount for name, amount in found.amounts.items()}
         units = {name: devices for name, devices in found.units.items() if devices}
+        if kept is not None:
+            amounts, units = {**kept.amounts, **amounts}, {**kept.units, **units}
         return swap(row, msgspec.structs.replace(record, amounts=amounts, units=units))
+
+    def _kept(self, record: Record) -> Record | None:
+        """The claim with the classes that do not change: an instance keeps its address, its devices.
+
+        None where a named group says what must come from one provider: all is arranged anew then.
+        """
+        if any(name and not name.startswith("network:") for name in self.demand.groups):
+            return None
+        held, wanted = _totals(record), self.demand.totals
+        same = {name for name, amount in wanted.items() if held.get(name) == amount}
+        return msgspec.structs.replace(
+            record,
+            amounts={s: a for s, a in record.amounts.items() if records.class_of(s) in same},
+            units={s: d for s, d in record.units.items() if records.class_of(s) in same},
+        )
+
+    def _rest(self, kept: Record) -> Demand:
+        """What there has to be beside ``kept``."""
+        held = _totals(kept)
+        rest = {n: amount for n, amount in self.demand.totals.items() if n not in held}
+        unnamed = self.demand.groups.get("", Group({}))
+        return Demand({"": msgspec.structs.replace(unnamed, resources=rest)})
 
 
 def _totals(record: Record) -> dict[str, int]:

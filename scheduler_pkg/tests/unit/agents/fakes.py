@@ -291,6 +291,16 @@ class FakeDriver:
         self._world.log.append(f"destroy:{order.claim}")
         await self._world.gates.pass_("after destroy")
 
+    async def resize(self, order: ClaimOrder) -> None:
+        self._must_run(order.claim)
+        if self.silent:
+            raise DriverSilent("No answer.")
+        self._orders[order.claim] = order
+
+    def amounts(self, claim: str) -> dict[str, int]:
+        """What the instance of ``claim`` was given."""
+        return self._orders[claim].amounts
+
     async def start(self, claim: str) -> None:
         self._must_run(claim)
         self.stopped.discard(claim)
