@@ -361,10 +361,10 @@ class Agent:
             action = await self._adopt(order)
         if action is Action.BUILD:
             action = await self._build(order)
+        if action is Action.RESIZE:
+            action = await self._resize(order)
         if action is Action.SAY_BUILT:
             action = await self._say_built(order)
-        if action is Action.RESIZE:
-            await self._resize(order)
         if action is Action.DESTROY:
             await self._destroy(order)
 
@@ -405,16 +405,16 @@ class Agent:
             return Action.DESTROY
         raise _Abandoned(f"DELETING after a failed build: {done.reason}.")
 
-    async def _resize(self, order: ClaimOrder) -> None:
+    async def _resize(self, order: ClaimOrder) -> Action:
         """Give a built instance the amounts that its claim has now; what fails is tried at the next
-        report, as the journal goes on saying the old ones."""
+        report, as the journal goes on saying the old ones. Said as BUILT, it is listed."""
         try:
             async with asyncio.timeout(self._settings.command_timeout_s):
                 await self._driver.resize(order)
         except (DriverError, TimeoutError) as error:
             raise _Abandoned(f"The instance cannot be resized: {error!r}.") from error
         log.info("resized", claim=order.claim, amounts=order.amounts)
-        await self._note(order, Phase.BUILT)
+        return Action.SAY_BUILT
 
     async def _say_built(self, order: ClaimOrder) -> Action:
         done = await self._step(order, StepKind.BUILT)

@@ -74,10 +74,17 @@ class Lifecycle:
     async def built(self, row: HostRow, record: Record) -> None:
         """The instance runs. One that no request names (any more) is given up again."""
         request = await self._remembered(record)
-        await asyncio.gather(
-            self._each_try(record, self._mark_built, row),
-            self._listing.place(row, record, InstanceState.RUNNING, request=request),
+        here = next((h for h in request.held if h.claim == record.id), None) if request else None
+        listed = self._listing.place(
+            row,
+            record,
+            InstanceState.RUNNING,
+            request=request,
+            by=here.by if here else "",
+            why=here.why if here else "",
+            turn=here.resizes if here else 0,
         )
+        await asyncio.gather(self._each_try(record, self._mark_built, row), listed)
         failpoints.reach("request.built")
         if row.health.failures:
             self._background.start("note_build", self._note_build(row.host, ok=True))
@@ -98,12 +105,15 @@ class Lifecycle:
 
     async def gone(self, row: HostRow, record: Record) -> None:
         """The instance is destroyed; the claim is about to leave the row."""
+        before = await self._request(record)
+        move = moves.move_of(before, record.consumer) if before else None
         await self._each_try(record, self._take_out, row)
         failpoints.reach("request.left")
         request = await self._request(record)
         failed = request is not None and row.host in request.tried
         state = InstanceState.FAILED if failed else InstanceState.DELETED
-        await self._listing.place(row, record, state, request=request)
+        by, why = (move.by, move.why) if move else ("", "")
+        await self._listing.place(row, record, state, request=request, by=by, why=why)
 
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """The instance stopped, runs again, or was lost."""
