@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import re
-from typing import Final
-
 from placer.errors import UnknownFlavor, UnknownImage, UnknownServerGroup
 from placer.model import catalog
-from placer.model.groups import ServerGroup
 from placer.model.request import RequestSpec, check_spec
 from placer.store.base import Catalog
-
-#: What an id of a group looks like; anything else is not looked for twice.
-_GROUP_ID: Final = re.compile(r"[a-z0-9-]+\.[0-9a-f]{32}")
-#: Further looks for a group: together a second, many times what a region is behind.
-_TRIES: Final = 5
-_PAUSE_S: Final = 0.2
 
 
 async def complete(spec: RequestSpec, definitions: Catalog) -> RequestSpec:
@@ -47,22 +36,10 @@ async def complete(spec: RequestSpec, definitions: Catalog) -> RequestSpec:
 async def _know_group(spec: RequestSpec, definitions: Catalog) -> None:
     if not spec.server_group:
         return
-    group = await _find_group(spec.server_group, definitions)
+    group = await definitions.groups.get(spec.server_group)
     if group is None or group.project != spec.project:
         raise UnknownServerGroup(
             f"Project {spec.project} has no server group {spec.server_group[:100]!r}.",
             remedy="Give the id of one that GET /v1/server-groups lists for the project.",
             field="server_group",
         )
-
-
-async def _find_group(group_id: str, definitions: Catalog) -> ServerGroup | None:
-    """The group; looked for again for a moment, as one that was made in another region may be on
-    its way here while its maker names it already."""
-    group = await definitions.groups.get(group_id)
-    tries = _TRIES if _GROUP_ID.fullmatch(group_id) else 0
-    while group is None and tries:
-        await asyncio.sleep(_PAUSE_S)
-        group = await definitions.groups.get(group_id)
-        tries -= 1
-    return group
