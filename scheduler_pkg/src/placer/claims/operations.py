@@ -311,16 +311,25 @@ def _totals(record: Record) -> dict[str, int]:
 class EndLeases(Change, frozen=True):
     """Bar claims that no agent adopted before their lease ended: nobody can adopt them any more.
 
-    Their amounts are free at once. The entry, without them, stays until its request was told
+    ``orphans`` are barred before: claims that nobody waits for, if no agent has adopted them. Their
+    amounts are free at once. The entry, without them, stays until its request was told
     (``claims/expiry.py``).
     """
+
+    orphans: frozenset[str] = frozenset()
 
     def done(self, row: HostRow) -> bool:
         # Nothing of its own to find: what it barred may be gone, what is left another pass bars.
         return False
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
-        return with_records(row, tuple(_barred(r) if lapsed(r, now_ms) else r for r in row.records))
+        return with_records(
+            row,
+            tuple(
+                _barred(r) if lapsed(r, now_ms) or (r.id in self.orphans and waits(r)) else r
+                for r in row.records
+            ),
+        )
 
 
 class DropEnded(Change, frozen=True):
@@ -351,7 +360,12 @@ def _barred(record: Record) -> Record:
 
 def lapsed(record: Record, now_ms: int) -> bool:
     """Whether ``record`` is a settled, unadopted claim whose lease has ended."""
-    return record.state is ClaimState.CLAIMED and not record.tag and record.lease_until_ms < now_ms
+    return waits(record) and record.lease_until_ms < now_ms
+
+
+def waits(record: Record) -> bool:
+    """Whether ``record`` is a settled claim that waits for its agent."""
+    return record.state is ClaimState.CLAIMED and not record.tag
 
 
 def ended(record: Record) -> bool:

@@ -71,6 +71,11 @@ class Lifecycle:
             and moves.may_build(request, record.id)
         )
 
+    async def named(self, record: Record) -> bool:
+        """Whether the claim's request names it, for whatever purpose. Raises StoreError."""
+        request = await self._request(record)
+        return request is not None and any(held.claim == record.id for held in request.held)
+
     async def built(self, row: HostRow, record: Record) -> None:
         """The instance runs. One that no request names (any more) is given up again."""
         request = await self._remembered(record)
@@ -101,7 +106,8 @@ class Lifecycle:
     async def lapsed(self, row: HostRow, record: Record) -> None:
         """No agent adopted the claim in time and none can now; it is about to leave the row."""
         await self._releasing.comes_to_nothing(record)
-        await self._each_try(record, self._bar, row, f"no agent took it on {row.name}")
+        why = f"no agent took it on {row.name}"
+        await self._each_try(record, self._bar, row, why, fresh=True)
 
     async def gone(self, row: HostRow, record: Record) -> None:
         """The instance is destroyed; the claim is about to leave the row."""
@@ -125,14 +131,24 @@ class Lifecycle:
     # -- changes of the request; each returns whether it is done, else it is tried on what is stored
 
     async def _each_try(
-        self, record: Record, change: Callable[..., Awaitable[bool]], *more: object
+        self,
+        record: Record,
+        change: Callable[..., Awaitable[bool]],
+        *more: object,
+        fresh: bool = False,
     ) -> None:
         """Apply ``change`` to the request until it stands or is not needed. Raises Conflict.
 
-        The first try may rest on what this process remembers; a lost one reads again.
+        The first try may rest on what this process remembers, unless it is to be ``fresh``; a lost
+        one reads again.
         """
+        if not record.request:
+            return
         try:
-            request = await self._requests.latest(record.request) if record.request else None
+            if fresh:
+                request = await self._requests.read(record.request, serial=True)
+            else:
+                request = await self._requests.latest(record.request)
             for _ in range(_TRIES_MAX):
                 if request is None or await change(request, record, *more):
                     return
@@ -209,8 +225,9 @@ class Lifecycle:
 
     async def _bar(self, request: Request, record: Record, row: HostRow, why: str) -> bool:
         """``_replace``; and whoever claimed it, slow or thought dead, must not name it afterwards."""
-        if _find(request, record.id) is None and request.stage is Stage.ACCEPTED:
-            return (await self._requests.change(request, Stage.ACCEPTED, why)).stands
+        named = any(held.claim == record.id for held in request.held)
+        if not named and request.stage in (Stage.ACCEPTED, Stage.MOVING):
+            return (await self._requests.change(request, request.stage, why)).stands
         return await self._replace(request, record, row, why)
 
     async def _take_out(self, request: Request, record: Record, row: HostRow) -> bool:
