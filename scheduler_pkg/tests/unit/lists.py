@@ -115,6 +115,7 @@ class MemoryLists:
 
 def _known(row: Row, dropped: int) -> Known | None:
     parts = {name: value if written > dropped else None for name, (written, value) in row.items()}
-    if parts.get("place") is None:
+    place = parts.get("place")
+    if place is None:
         return None
-    return Known(parts["place"], parts.get("guest"), parts.get("reach"))
+    return Known(place, parts.get("guest"), parts.get("reach"))
