@@ -24,6 +24,7 @@ from placer.model.records import HostRow, Record
 from placer.model.request import Move, MoveKind, Placement, Request, Stage
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Writer
+from placer.scheduler.hosts import seen_of
 from placer.scheduler.listing import Listing
 from placer.scheduler.moving import Moving
 from placer.scheduler.releasing import Releasing
@@ -120,6 +121,10 @@ class Lifecycle:
         state = InstanceState.FAILED if failed else InstanceState.DELETED
         by, why = (move.by, move.why) if move else ("", "")
         await self._listing.place(row, record, state, request=request, by=by, why=why)
+
+    async def host(self, row: HostRow) -> None:
+        """The host is up again, or down: so is what lists say of all that is on it."""
+        await self._listing.host(row, seen_of(row), why=row.health.reason)
 
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """The instance stopped, runs again, or was lost."""

@@ -416,6 +416,8 @@ class Bench:
     async def gone(self, row: HostRow, record: Record) -> None:
         self.listed.append(("gone", record.id))
 
+    async def host(self, row: HostRow) -> None: ...
+
     async def guest(self, row: HostRow, state: GuestState) -> None:
         self.states.append(state)
 
