@@ -121,13 +121,18 @@ def test_stop_and_start(deployment: Deployment, api: Api, make_lab: MakeLab) -> 
     (here,) = built(api, cell, trait)["placements"]
     for action, state in (("stop", "stopped"), ("start", "running")):
         assert "request" not in act(api, cell, here["instance"], action)
-        until(
-            lambda state=state: shown(api, cell, here["instance"])["state"] == state,
-            seconds=15,
-            what=f"the instance is {state}",
-        )
+        stands(api, cell, here["instance"], state)
     log = api.get(cell, f"/v1/instances/{here['instance']}/log?lines=5")
     assert log["instance"] == here["instance"]
+
+
+def stands(api: Api, cell: str, instance: str, state: str) -> None:
+    """The list says ``state`` soon."""
+    until(
+        lambda: shown(api, cell, instance)["state"] == state,
+        seconds=15,
+        what=f"the instance is {state}",
+    )
 
 
 def test_one_of_several_is_deleted(deployment: Deployment, api: Api, make_lab: MakeLab) -> None:

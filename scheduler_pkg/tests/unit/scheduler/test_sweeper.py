@@ -79,7 +79,7 @@ def test_claim_whose_lease_ended_is_removed() -> None:
         scene = Scene()
         await scene.claimed(lease_until_ms=NOW_MS - 1)
         await scene.sweep()
-        assert scene.store.rows["h1"].claims == ()
+        assert not scene.store.rows["h1"].claims
         assert scene.told == ["k1"]
 
     run_simulated(scenario())
