@@ -129,7 +129,7 @@ def test_claim_that_nobody_waits_for_goes_before_its_lease_ends() -> None:
         assert scene.told == []
         scene.named = False
         await scene.sweep()
-        assert scene.store.rows["h1"].claims == ()
+        assert not scene.store.rows["h1"].claims
         assert scene.told == ["k1"]
 
     run_simulated(scenario())
