@@ -53,6 +53,7 @@ _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "global.server_group": ("MODIFY",),
         "global.server_group_by_project": ("MODIFY",),
         "global.quota": ("MODIFY",),
+        "global.webhook": ("MODIFY",),
     },
     "placer_scheduler": {
         "cell.host": ("SELECT", "MODIFY"),
@@ -62,6 +63,7 @@ _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "cell.bucket_hint": ("SELECT", "MODIFY"),
         "cell.request": ("SELECT", "MODIFY"),
         "cell.work": ("SELECT", "MODIFY"),
+        "cell.webhook_turn": ("SELECT", "MODIFY"),
         "global": ("SELECT", "MODIFY"),
     },
     "placer_check": {

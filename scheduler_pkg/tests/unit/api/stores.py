@@ -12,6 +12,7 @@ from placer.model.hint import BucketHint
 from placer.model.host_view import HostView
 from placer.model.records import HostRow
 from placer.model.request import Request
+from placer.model.webhook import Webhook
 from placer.model.work import Work
 
 from ..lists import MemoryLists
@@ -159,6 +160,7 @@ class MemoryCatalog:
         self.images: MemoryNamed[Image] = MemoryNamed()
         self.groups = MemoryGroups()
         self.quotas = MemoryQuotas()
+        self.webhooks: MemoryNamed[Webhook] = MemoryNamed()
 
 
 class MemoryStores:
