@@ -184,12 +184,17 @@ class Lab:
             agent = Agent(settings, driver, journal, connector("secret", settings.agent))
             task = asyncio.create_task(agent.run(asyncio.Event()))
             try:
-                await until(lambda: self.hub.hosts == len(HOSTS), "the hosts are reported")
+                await until(self._reported, "the hosts are reported")
                 yield agent
             finally:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
+
+    def _reported(self) -> bool:
+        """Whether the agent serves its hosts and their rows are written: the one comes first."""
+        rows = all(host_uuid(CELL, name) in self.world.rows for name in HOSTS)
+        return rows and self.hub.hosts == len(HOSTS)
 
     @contextlib.contextmanager
     def process(self, fail_point: str = "") -> Iterator[subprocess.Popen[bytes]]:
