@@ -17,9 +17,12 @@ from placer.api.native.cells_heard import CellsHeard, clock_ms
 from placer.api.native.context import Service
 from placer.api.native.intake import Intake, scheduler_client
 from placer.api.native.schedulers import Schedulers
+from placer.directory import Announcer, Directory
 from placer.errors import InvalidInput
+from placer.model.service import ServiceKind
 from placer.settings import Api, Settings, read_secret
 from placer.store.base import Catalog, CellStore, GlobalStore
+from placer.store.services import ServiceStore
 
 _GRACE_S = 5.0
 #: Names no request: reading it asks the own cell's keyspace and nothing else.
@@ -34,6 +37,9 @@ class Stores(Protocol):
 
     @property
     def catalog(self) -> Catalog: ...
+
+    @property
+    def services(self) -> ServiceStore: ...
 
     async def cell(self, name: str) -> CellStore: ...
 
@@ -69,10 +75,22 @@ def application(
             async with scheduler_client(
                 settings, service_token, api.inflight_max, transport
             ) as client:
-                intake = Intake(settings, stores, client, api.inflight_max)
+                announcer = Announcer(
+                    settings,
+                    ServiceKind.API,
+                    stores.services,
+                    api=(versions.VERSIONS.min_version, versions.VERSIONS.max_version),
+                )
+                await announcer.say()
+                directory = Directory(settings, stores.services)
+                await directory.look()
+                intake = Intake(settings, stores, client, api.inflight_max, directory)
                 heard = CellsHeard(settings.cluster, stores.globals, clock_ms)
                 await heard.look()
-                looking = asyncio.create_task(heard.run())
+                loops = [
+                    asyncio.create_task(loop)
+                    for loop in (heard.run(), directory.run(), announcer.run())
+                ]
                 app.state.service = Service(
                     settings,
                     api,
@@ -80,12 +98,15 @@ def application(
                     stores.globals,
                     stores.catalog,
                     intake,
-                    Schedulers(settings, client),
+                    Schedulers(settings, client, directory),
                     heard,
+                    directory,
                 )
                 yield
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
+                for task in loops:
+                    task.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+                await announcer.say(stopped=True)
                 await intake.close(_GRACE_S)
         finally:
             await stores.close()

@@ -123,10 +123,14 @@ class Step(Struct, frozen=True, tag="step", omit_defaults=True):
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
-    """The scheduler's name, and the version that both speak from here on."""
+    """The scheduler's name, the version that both speak from here on, and all schedulers of the cell.
+
+    ``schedulers`` are base URLs, where else to connect; an agent that ignores them knows those of its settings.
+    """
 
     scheduler: str
     protocol: int = VERSIONS.newest
+    schedulers: tuple[str, ...] = ()
 
 
 class Reported(Struct, frozen=True, tag="reported"):

@@ -21,12 +21,14 @@ from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
 from placer.claims.shares import Shares
 from placer.claims.writeset import WriteSets
+from placer.directory import Announcer, Directory
 from placer.errors import Overloaded, PlacerError
 from placer.history import HistoryWriter
 from placer.model import groups
 from placer.model.groups import ServerGroup
 from placer.model.ids import cell_of
 from placer.model.records import HostRow, Record
+from placer.model.service import ServiceKind
 from placer.model.work import Work
 from placer.scheduler.actions import Actions
 from placer.scheduler.addresses import Addresses
@@ -74,13 +76,12 @@ class SchedulerProcess:
         self._background = Background(settings.scheduler.background_writes_max)
         self._shares = Shares(self._writer, settings.cluster.claim_deadline_s)
         self._history = HistoryWriter(settings.history.dir, settings.process)
-        self._peers = Peers(
-            settings.cluster,
-            settings.scheduler.advertise,
-            read_secret(settings.service_token_file),
-        )
+        self._service_token = read_secret(settings.service_token_file)
         self._stack = AsyncExitStack()
         self._stores: Stores
+        self._peers: Peers
+        self._announcer: Announcer
+        self.directory: Directory
         self._write_sets: WriteSets
         self._requests: RequestLog
         self.placing: Placing
@@ -100,6 +101,11 @@ class SchedulerProcess:
         settings, cluster, rng = self._settings, self._settings.cluster, self._rng
         self._stores = stores = await open_cells(settings)
         home = await stores.cell(settings.cell)
+        self._announcer = Announcer(settings, ServiceKind.SCHEDULER, stores.services)
+        await self._announcer.say()
+        self.directory = Directory(settings, stores.services)
+        await self.directory.look()
+        self._peers = Peers(self.directory, settings.scheduler.advertise, self._service_token)
         self._writers[settings.cell] = writer = self._new_writer(home)
         self._requests = requests = RequestLog(settings.process, stores, cluster.claim_deadline_s)
         self._write_sets = WriteSets(
@@ -177,6 +183,7 @@ class SchedulerProcess:
             events=self._lifecycle,
             served_elsewhere=self._served_elsewhere,
             command_elsewhere=partial(self._peers.command, settings.cell),
+            schedulers=partial(self.directory.schedulers, settings.cell),
             grace_s=settings.scheduler.agent_grace_s,
             deadline_s=cluster.claim_deadline_s,
         )
@@ -206,6 +213,7 @@ class SchedulerProcess:
             for loop in (
                 *(self.hub.run(), roll.run(), self.emptying.run(), self.listing.pulse()),
                 *(scan.run(), sweeper.run(), quota_rows.run(), self._connect_others()),
+                *(self._announcer.run(), self.directory.run()),
             )
         ]
         self._stack.push_async_callback(self._stop, loops)
@@ -306,6 +314,7 @@ class SchedulerProcess:
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+        await self._announcer.say(stopped=True)
         await self.conductor.close(_GRACE_S)
         await self.listing.close(_GRACE_S)
         await self._write_sets.close(_GRACE_S)

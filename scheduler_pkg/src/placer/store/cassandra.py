@@ -57,6 +57,7 @@ from placer.store.instances import CassandraInstances
 from placer.store.list_statements import LIST_STATEMENTS
 from placer.store.records import CassandraRecords, applied
 from placer.store.requests import CassandraRequests
+from placer.store.services import CassandraServices
 from placer.store.statements import Statement, Write
 
 GLOBAL_KEYSPACE: Final = "placer_global"
@@ -401,6 +402,7 @@ class Stores:
         self._connecting: dict[str, asyncio.Lock] = {}
         self.globals = CassandraGlobalStore(home, settings.cluster.keep)
         self.catalog = CassandraCatalog(home)
+        self.services = CassandraServices(home)
 
     async def cell(self, name: str) -> CassandraCellStore:
         """The store of cell ``name``; raises UnknownCell, or StoreUnavailable if it is cut off."""

@@ -1,4 +1,4 @@
-"""The statements of the list of instances, its history and the feed of events.
+"""The statements of the list of instances, its history, the feed of events and the name service.
 
 All are plain. Writes carry their timestamp, which is what orders them (model/instance.py), so that
 any of them may be sent again, and in any order.
@@ -154,6 +154,17 @@ PULSES_AFTER: Final = _read(
     paged=False,
 )
 
+PUT_SERVICE: Final = _write(
+    "put_service",
+    "INSERT INTO {keyspace}.service (shard, name, body) VALUES (0, ?, ?) USING TTL ? AND TIMESTAMP ?",
+)
+
+LIST_SERVICES: Final = _read(
+    "list_services",
+    "SELECT body FROM {keyspace}.service WHERE shard = 0 LIMIT ?",
+    paged=False,
+)
+
 
 def _of(table: ListTable) -> tuple[Statement, ...]:
     return table.put, table.end, table.guest, table.reach, table.page, table.drop
@@ -176,4 +187,6 @@ LIST_STATEMENTS: Final = (
     ADD_PULSE,
     LAST_PULSES,
     PULSES_AFTER,
+    PUT_SERVICE,
+    LIST_SERVICES,
 )

@@ -12,6 +12,7 @@ from placer.model.hint import BucketHint
 from placer.model.host_view import HostView
 from placer.model.records import HostRow
 from placer.model.request import Request
+from placer.model.service import Service
 from placer.model.work import Work
 
 from ..lists import MemoryLists
@@ -161,6 +162,19 @@ class MemoryCatalog:
         self.quotas = MemoryQuotas()
 
 
+class MemoryServices:
+    """A ``ServiceStore``."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Service] = {}
+
+    async def put(self, service: Service) -> None:
+        self.values[service.name] = service
+
+    async def all(self) -> list[Service]:
+        return [self.values[name] for name in sorted(self.values)]
+
+
 class MemoryStores:
     """What ``open_cells`` gives, with cells nyc1 (home), ams1 and ams2."""
 
@@ -171,6 +185,7 @@ class MemoryStores:
         }
         self.globals = MemoryLists()
         self.catalog = MemoryCatalog()
+        self.services = MemoryServices()
         self.closed = False
 
     async def cell(self, name: str) -> MemoryCell:

@@ -6,6 +6,7 @@ from placer.api.native.cells_heard import CellsHeard, clock_ms
 from placer.api.native.instance_pages import Pages
 from placer.api.native.intake import Intake
 from placer.api.native.schedulers import Schedulers
+from placer.directory import Directory
 from placer.settings import Api, Settings
 from placer.store.base import Catalog, CellStores, GlobalStore
 
@@ -23,6 +24,7 @@ class Service:
         intake: Intake,
         schedulers: Schedulers,
         heard: CellsHeard,
+        directory: Directory,
     ) -> None:
         self.settings = settings
         self.api = api
@@ -32,6 +34,7 @@ class Service:
         self.intake = intake
         self.schedulers = schedulers
         self.heard = heard
+        self.directory = directory
         self.pages = Pages(
             globals_, [cell.name for cell in settings.cluster.cells], heard.cut_off, clock_ms
         )

@@ -16,8 +16,8 @@ import hashlib
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any, Final, Protocol
 
 import httpx
 import msgspec
@@ -75,6 +75,12 @@ class _Problems(Struct):
     errors: tuple[_Problem, ...] = ()
 
 
+class Whereabouts(Protocol):
+    """Where schedulers are: placer.directory."""
+
+    def schedulers(self, cell: str) -> Sequence[str]: ...
+
+
 class Intake:
     """One per process. ``accept`` and ``settle`` are the two halves of a request's beginning."""
 
@@ -84,6 +90,7 @@ class Intake:
         cells: CellStores,
         client: httpx.AsyncClient,
         inflight_max: int,
+        directory: Whereabouts,
         *,
         clock_us: Callable[[], int] = clock_us,
     ) -> None:
@@ -92,6 +99,7 @@ class Intake:
         self._inflight_max = inflight_max
         self._cells = cells
         self._client = client
+        self._directory = directory
         self._turns = itertools.count()
         self._region_turns = itertools.count()
         self._handing_over: set[asyncio.Task[Request]] = set()
@@ -324,7 +332,7 @@ class Intake:
 
     def _schedulers(self, cell: str) -> list[str]:
         """Base URLs of the cell's schedulers, each time beginning with the next one."""
-        urls = self._settings.cluster.cell(cell).schedulers
+        urls = self._directory.schedulers(cell)
         start = next(self._turns) % max(1, len(urls))
         return [*urls[start:], *urls[:start]]
 

@@ -16,6 +16,7 @@ from placer.api.native import (
     quotas,
     requests,
     server_groups,
+    services,
     versions,
     vocabulary,
 )
@@ -56,6 +57,7 @@ ROUTES: Final = (
     quotas.show_quota,
     quotas.put_quota,
     quotas.delete_quota,
+    services.list_services,
     vocabulary.list_resource_classes,
     vocabulary.list_traits,
 )
