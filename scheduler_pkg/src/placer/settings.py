@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
+from placer import redaction
 from placer.errors import InvalidInput, UnknownCell
 
 _DAY_S: Final = 86_400
@@ -423,4 +424,5 @@ def read_secret(path: Path) -> str:
         ) from error
     if not secret:
         raise InvalidInput(f"The secret {path} is empty.", remedy="Delete it and deploy again.")
+    redaction.remember(secret)
     return secret

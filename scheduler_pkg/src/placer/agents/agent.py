@@ -36,7 +36,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from placer import failpoints
+from placer import failpoints, tracing
 from placer.agents.commands import WORKERS, Commands
 from placer.agents.decisions import Action, decide
 from placer.agents.drivers.base import Driver, DriverError, Life
@@ -343,6 +343,7 @@ class Agent:
                 continue
             self._busy.add(claim)
             self._idle.clear()
+            tracing.bind(order.trace)
             try:
                 await self._carry(order)
             except (LinkLost, _Abandoned) as error:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import httpx
 from litestar import Litestar
 
-from placer import failpoints, http
-from placer.api.native import document, openapi, routes, versions
+from placer import diagnosis, failpoints, http
+from placer.api.native import diagnoses, document, openapi, routes, versions
 from placer.api.native.cells_heard import CellsHeard, clock_ms
 from placer.api.native.context import Service
 from placer.api.native.intake import Intake, scheduler_client
@@ -42,6 +42,8 @@ class Stores(Protocol):
     def services(self) -> ServiceStore: ...
 
     async def cell(self, name: str) -> CellStore: ...
+
+    def nodes(self) -> dict[str, dict[str, str]]: ...
 
     async def close(self) -> None: ...
 
@@ -101,7 +103,9 @@ def application(
                     Schedulers(settings, client, directory),
                     heard,
                     directory,
+                    diagnoses.Diagnoses(settings, stores, directory, intake, heard, client),
                 )
+                diagnosis.dump_on_signal(intake.depths)
                 yield
                 for task in loops:
                     task.cancel()
@@ -117,7 +121,7 @@ def application(
         await store.get_request(f"{settings.cell}.{_PROBE}")
 
     return http.create_app(
-        [routes.router()],
+        [routes.router(), diagnoses.show_own_diagnosis],
         token=read_secret(api.token_file),
         ready=own_cell_answers,
         lifespan=lifespan,

@@ -143,7 +143,8 @@ class Reported(Struct, frozen=True, tag="reported"):
 class ClaimOrder(Struct, frozen=True, omit_defaults=True):
     """A claim of one of the agent's hosts, in the state the row has it.
 
-    ``image``: what its instance is made from; empty: what the driver is set to.
+    ``image``: what its instance is made from; empty: what the driver is set to. ``trace``: the trace
+    id of its request.
     """
 
     claim: str
@@ -153,6 +154,7 @@ class ClaimOrder(Struct, frozen=True, omit_defaults=True):
     amounts: dict[str, int]
     units: dict[str, dict[str, int]] = {}
     image: str = ""
+    trace: str = ""
 
 
 class Command(Struct, frozen=True, tag="command", omit_defaults=True):

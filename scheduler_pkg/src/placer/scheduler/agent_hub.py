@@ -464,4 +464,5 @@ def _order(host: str, record: Record) -> ClaimOrder:
         amounts={name: -amount for name, amount in record.amounts.items()},
         units=record.units,
         image=record.image,
+        trace=record.trace,
     )

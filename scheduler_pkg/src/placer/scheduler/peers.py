@@ -17,6 +17,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
+from placer import tracing
 from placer.errors import AgentSilent, Overloaded, PlacerError
 from placer.model.messages import CommandDone
 from placer.model.records import Record
@@ -85,6 +86,7 @@ class Peers:
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {service_token}"},
             timeout=_TIMEOUT_S,
+            event_hooks={"request": [tracing.hand_on]},
             transport=transport,
         )
 

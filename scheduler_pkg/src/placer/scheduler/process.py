@@ -16,11 +16,12 @@ from typing import Any, Final
 
 import structlog
 
-from placer import failpoints
+from placer import diagnosis, failpoints
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
 from placer.claims.shares import Shares
 from placer.claims.writeset import WriteSets
+from placer.diagnosis import Diagnosis
 from placer.directory import Announcer, Directory
 from placer.errors import Overloaded, PlacerError
 from placer.history import HistoryWriter
@@ -208,6 +209,7 @@ class SchedulerProcess:
             self.hub.suspect,
             rng=rng,
         )
+        diagnosis.dump_on_signal(self.depths)
         loops = [
             asyncio.create_task(loop)
             for loop in (
@@ -247,6 +249,28 @@ class SchedulerProcess:
         """Raises StoreError unless the home cell answers a read."""
         home = await self._stores.cell(self._settings.cell)
         await home.read_views(0)
+
+    def depths(self) -> dict[str, int]:
+        """How much waits where; how many agents and hosts are connected."""
+        return {
+            **self.conductor.depths(),
+            "list_changes": self.listing.waiting,
+            "background": self._background.running,
+            "agents": self.hub.agents,
+            "hosts": self.hub.hosts,
+        }
+
+    def diagnosis(self) -> Diagnosis:
+        """This process now; the views are the cells it is connected to and whom it would ask."""
+        views = {
+            "schedulers": {
+                cell.name: self.directory.schedulers(cell.name)
+                for cell in self._settings.cluster.cells
+            },
+            "services": self.directory.services,
+            "cassandra": self._stores.nodes(),
+        }
+        return diagnosis.diagnosis(self._settings, self.depths(), views)
 
     # -- parts
 

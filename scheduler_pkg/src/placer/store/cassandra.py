@@ -224,6 +224,14 @@ class CassandraSession:
                 return
             state = response._paging_state
 
+    def nodes(self) -> dict[str, str]:
+        """Up or down, by address, as the driver sees the nodes of its datacenter."""
+        words = {True: "up", False: "down", None: "unknown"}
+        return {
+            f"{node.address} ({node.datacenter})": words[node.is_up]
+            for node in self._cluster.metadata.all_hosts()
+        }
+
     async def close(self) -> None:
         await asyncio.to_thread(self._cluster.shutdown)
 
@@ -413,6 +421,10 @@ class Stores:
                     cell, self._store, keyspaces=[_cell_statements(cell)]
                 )
         return CassandraCellStore(self._sessions[name], self._settings.cluster.work_shards)
+
+    def nodes(self) -> dict[str, dict[str, str]]:
+        """Up or down, by cell and address: each connected cell's nodes as the driver sees them."""
+        return {name: session.nodes() for name, session in self._sessions.items()}
 
     async def close(self) -> None:
         for session in self._sessions.values():

@@ -193,5 +193,8 @@ class MemoryStores:
             raise UnknownCell(f"Unknown cell {name!r}.", cell=name)
         return self.cells[name]
 
+    def nodes(self) -> dict[str, dict[str, str]]:
+        return {"nyc1": {"10.0.0.1 (nyc1)": "up"}}
+
     async def close(self) -> None:
         self.closed = True

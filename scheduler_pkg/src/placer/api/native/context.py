@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from placer.api.native.cells_heard import CellsHeard, clock_ms
+from placer.api.native.diagnoses import Diagnoses
 from placer.api.native.instance_pages import Pages
 from placer.api.native.intake import Intake
 from placer.api.native.schedulers import Schedulers
@@ -25,6 +26,7 @@ class Service:
         schedulers: Schedulers,
         heard: CellsHeard,
         directory: Directory,
+        diagnoses: Diagnoses,
     ) -> None:
         self.settings = settings
         self.api = api
@@ -35,6 +37,7 @@ class Service:
         self.schedulers = schedulers
         self.heard = heard
         self.directory = directory
+        self.diagnoses = diagnoses
         self.pages = Pages(
             globals_, [cell.name for cell in settings.cluster.cells], heard.cut_off, clock_ms
         )

@@ -25,7 +25,7 @@ import structlog
 from msgspec import Struct
 from prometheus_client import Counter
 
-from placer import failpoints
+from placer import failpoints, tracing
 from placer.errors import (
     Conflict,
     IdempotencyConflict,
@@ -136,6 +136,7 @@ class Intake:
             deadline_ms=now_ms + int(tries_s * 1000),
             asked=digest,
             changes=(Change(Stage.ACCEPTED, now_ms),),
+            trace=tracing.current(),
         )
         home = await self._cells.cell(cell)
         work = Work(request.id, request.rev, request.updated_ms)
@@ -155,6 +156,13 @@ class Intake:
         _accepted.inc()
         self._fresh.add(request.id)
         return request
+
+    def depths(self) -> dict[str, int]:
+        """How many requests wait for a scheduler to take them, or to be handed over at all."""
+        return {
+            "requests_handing_over": len(self._handing_over),
+            "requests_fresh": len(self._fresh),
+        }
 
     async def settle(self, request: Request, wait_s: float, until: Collection[Stage]) -> Request:
         """Hand ``request`` over and give it ``wait_s`` to reach a stage of ``until``.
@@ -403,5 +411,6 @@ def scheduler_client(
         ),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         trust_env=False,
+        event_hooks={"request": [tracing.hand_on]},
         transport=transport,
     )

@@ -58,6 +58,7 @@ ROUTES: Final = (
     quotas.put_quota,
     quotas.delete_quota,
     services.list_services,
+    services.show_diagnosis,
     vocabulary.list_resource_classes,
     vocabulary.list_traits,
 )

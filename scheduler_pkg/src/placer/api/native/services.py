@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from litestar import get
 from litestar.datastructures import State
-from litestar.params import FromQuery
+from litestar.params import FromPath, FromQuery
 from msgspec import Struct
 
 from placer.api.native.context import Service as Context
+from placer.diagnosis import Diagnosis
 from placer.errors import InvalidInput
 from placer.model.service import Service, ServiceKind, ServiceState
 
@@ -67,6 +68,17 @@ async def list_services(
             and (not kind or one.kind == kind)
         ]
     )
+
+
+@get("/v1/services/{name:str}/diagnosis")
+async def show_diagnosis(name: FromPath[str], state: State) -> Diagnosis:
+    """What a process says of itself: settings, versions, views, last errors, depths, stacks.
+
+    For operators, as part of a report of what is wrong. Secrets are never in it. 503 when the process
+    does not answer, or has no address that can be reached from this region.
+    """
+    service: Context = state.service
+    return await service.diagnoses.of(name)
 
 
 def view_of(one: Service, state: ServiceState) -> ServiceView:
