@@ -80,7 +80,7 @@ def one_claim_each(
 
     def built() -> list[str]:
         found = api.get(cell, path)["instances"]
-        return sorted(one["claim"] for one in found if one["state"] == "built")
+        return sorted(one["claim"] for one in found if one["state"] == "running")
 
     until(lambda: built() == sorted(claims), seconds=10, what="instances are those of the requests")
     assert api.free(cell, trait, "VCPU") <= cores - len(claims)

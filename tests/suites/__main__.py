@@ -21,6 +21,7 @@ Slow = Callable[[Sequence[str]], Iterator[tuple[str, Result]]]
 
 # Longest first: two run at a time, and the long ones should not be left for the end.
 FAST: dict[str, Fast] = {
+    "simulation": fast.simulation,
     "ansible": fast.ansible,
     "types": fast.types,
     "unit": fast.unit,
@@ -39,13 +40,15 @@ SLOW: dict[str, Slow] = {
     "demo": cluster.demo,
 }
 # The suites that -k and a seed mean something to.
-BY_NAME = ("unit", "tooling")
+BY_NAME = ("unit", "simulation", "tooling")
+# What is too long for the inner loop.
+LONG = ("simulation",)
 
 EPILOG = f"""\
   ./test                   everything, as CI calls it
-  ./test fast              the inner loop: {", ".join(FAST)}
+  ./test fast              the inner loop: {", ".join(name for name in FAST if name not in LONG)}
   ./test unit types        these suites only
-  ./test -k NAME           the unit, property and tooling tests whose name matches
+  ./test -k NAME           the unit, property, simulation and tooling tests whose name matches
   ./test containers        the agent's instances on this machine's Docker Engine
   ./test molecule default  a Molecule scenario, with the integration tests on its cluster; --keep leaves it up
   ./test demo              ./demo, its report against tests/demo/bars.yml, ./demo down (also of one you started)
@@ -80,7 +83,7 @@ def main(arguments: Sequence[str]) -> int:
         scenarios = (["--keep"] if asked.keep else []) + (names[1:] or cluster.scenarios())
         return report(staged(cluster.molecule(scenarios)))
     if names == ["fast"]:
-        names = list(FAST)
+        names = [name for name in FAST if name not in LONG]
     elif not names:
         names = list(BY_NAME) if options else [*FAST, *SLOW]
     if unknown := [name for name in names if name not in {**FAST, **SLOW}]:

@@ -19,6 +19,8 @@ SUITE_SECONDS = 300
 
 # Tests of the package that need a Docker Engine.
 CONTAINERS = "scheduler_pkg/tests/containers"
+# Tests of the package that try thousands of seeds, or measure.
+SEEDED = ("scheduler_pkg/tests/simulation", "scheduler_pkg/tests/performance")
 
 
 def layout(_: Sequence[str]) -> Result:
@@ -113,8 +115,14 @@ def inventories(_: Sequence[str]) -> Result:
 
 
 def unit(options: Sequence[str]) -> Result:
-    """Unit and property tests of the package."""
-    return pytest("scheduler_pkg/tests", options=[*options, f"--ignore={CONTAINERS}"])
+    """Unit, contract and property tests of the package."""
+    apart = [f"--ignore={path}" for path in (CONTAINERS, *SEEDED)]
+    return pytest("scheduler_pkg/tests", options=[*options, *apart])
+
+
+def simulation(options: Sequence[str]) -> Result:
+    """Thousands of seeds of the protocol's code against a simulated store, mutants, and costs against thresholds."""
+    return pytest(*SEEDED, options=options, seconds=900)
 
 
 def tooling(options: Sequence[str]) -> Result:

@@ -6,6 +6,7 @@
     │   │   UnknownServerGroup
     │   ├── MethodNotAllowed     the address is right, the method is not
     │   ├── VersionNotSupported  this API version is not served here
+    │   ├── MarkerExpired        what came after this marker is not kept any more
     │   ├── TooLarge             the body is longer than the bound
     │   └── UnsupportedMediaType the body is not JSON
     ├── NotFound                 there is no such thing
@@ -112,6 +113,13 @@ class VersionNotSupported(InvalidInput):
 
     code = "placer.version_not_supported"
     status = 406
+
+
+class MarkerExpired(InvalidInput):
+    """The events after this marker are not kept any more: list the instances again."""
+
+    code = "placer.marker_expired"
+    status = 410
 
 
 class TooLarge(InvalidInput):

@@ -125,7 +125,9 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Api(Struct, frozen=True, forbid_unknown_fields=True):
-    """The HTTP API. ``wait_max_s`` bounds ``?wait=``; ``inflight_max`` requests are served at once."""
+    """The HTTP API. ``wait_max_s`` bounds ``?wait=``; ``inflight_max`` requests are served at once,
+    ``followers_max`` of them streams of events.
+    """
 
     token_file: Path
     listen: str = "0.0.0.0"
@@ -136,6 +138,7 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     wait_max_s: float = 30.0
     inflight_max: int = 256
     page_max: int = 1000
+    followers_max: int = 32
 
 
 class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):

@@ -314,6 +314,8 @@ class Lab:
     async def gone(self, row: object, record: Record) -> None:
         self.listed.append(("gone", record.id))
 
+    async def host(self, row: object) -> None: ...
+
     async def guest(self, row: object, state: GuestState) -> None:
         self.states.append(state)
 

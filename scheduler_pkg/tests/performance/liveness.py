@@ -42,7 +42,7 @@ _REPORT_TIMEOUT_S: Final = 60.0
 _SPARE_FILES: Final = 200
 
 
-def idle_writes(*, agents: int, idle_s: float) -> dict[str, float]:
+def idle_writes(*, agents: int, idle_s: float, hosts_each: int = 1) -> dict[str, float]:
     """Rows written for each host and minute while all agents are connected and report once more.
 
     Also: seconds until all were connected and reported, and until all were back after every
@@ -56,17 +56,18 @@ def idle_writes(*, agents: int, idle_s: float) -> dict[str, float]:
         env={**os.environ, "PYTHONPATH": str(Path(http.__file__).parents[2])},
     )
     try:
-        return asyncio.run(_measure(f"http://127.0.0.1:{port}", agents, idle_s))
+        return asyncio.run(_measure(f"http://127.0.0.1:{port}", agents, hosts_each, idle_s))
     finally:
         process.kill()
         process.wait()
 
 
-async def _measure(url: str, count: int, idle_s: float) -> dict[str, float]:
+async def _measure(url: str, agents: int, each: int, idle_s: float) -> dict[str, float]:
+    count = agents * each
     async with httpx.AsyncClient(base_url=url, headers=_HEADERS, timeout=60) as client:
         await _until_served(client, 0)
         empty = await _figures(client)
-        fleet = [_Agent(url, number) for number in range(count)]
+        fleet = [_Agent(url, number, each) for number in range(agents)]
         tasks = [asyncio.create_task(agent.run()) for agent in fleet]
         try:
             connect_s = await _until_served(client, count)
@@ -92,22 +93,24 @@ async def _measure(url: str, count: int, idle_s: float) -> dict[str, float]:
         "down_after_reconnect": end["down"],
         "writes_after_reconnect": end["writes"] - after["writes"],
         "scheduler_mib": after["rss_kib"] / 1024,
-        "kib_a_connection": (after["rss_kib"] - empty["rss_kib"]) / count,
+        "kib_a_connection": (after["rss_kib"] - empty["rss_kib"]) / agents,
         "idle_cpu_share": (after["cpu_s"] - before["cpu_s"]) / elapsed,
     }
 
 
 class _Agent:
-    """One agent with one host: connected, reconnected as an agent does, reporting when told."""
+    """One agent with its hosts: connected, reconnected as an agent does, reporting when told."""
 
-    def __init__(self, url: str, number: int) -> None:
+    def __init__(self, url: str, number: int, hosts: int) -> None:
         #: Reports at the start of a connection, and those asked for later.
         self.reported = self.reports = 0
         self._rng = random.Random(number)
         self._settings = Agent(name=f"a{number}", journal_dir=Path("unused"))
         self._connect = connector(TOKEN, self._settings)
         self._url = agent_url(url)
-        self._report = HostReport(f"h{number}", {"VCPU": Inventory(total=8)})
+        self._hosts = tuple(
+            HostReport(f"h{number}-{one}", {"VCPU": Inventory(total=8)}) for one in range(hosts)
+        )
         self._link: Link | None = None
         self._reconcile_s = asyncio.Event()
         self._over_s = 0.0
@@ -142,7 +145,7 @@ class _Agent:
             await link.greet(self._settings.name, CELL)
             reader = asyncio.create_task(link.read())
             try:
-                await link.report((self._report,), _REPORT_TIMEOUT_S)
+                await link.report(self._hosts, _REPORT_TIMEOUT_S)
                 self.reported += 1
                 waiting = asyncio.create_task(self._reconcile_s.wait())
                 await asyncio.wait({reader, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -150,7 +153,7 @@ class _Agent:
                 if self._reconcile_s.is_set() and not reader.done():
                     self._reconcile_s.clear()
                     await link.sleep(self._over_s * self._rng.uniform(0.0, 0.9))
-                    await link.report((self._report,), _REPORT_TIMEOUT_S)
+                    await link.report(self._hosts, _REPORT_TIMEOUT_S)
                     self.reports += 1
                 await reader
             finally:
@@ -217,6 +220,8 @@ class _Rows:
     async def lapsed(self, row: HostRow, record: Record) -> None: ...
 
     async def gone(self, row: HostRow, record: Record) -> None: ...
+
+    async def host(self, row: HostRow) -> None: ...
 
     async def guest(self, row: HostRow, state: GuestState) -> None: ...
 

@@ -57,6 +57,9 @@ from .store import SimStore, SimStores
 
 CELLS = ("c1", "c2")
 
+#: How long a claim waits for its agent.
+LEASE_S = 6.0
+
 #: The process whose code is running, for fail points.
 running: contextvars.ContextVar[Process | None] = contextvars.ContextVar("running", default=None)
 
@@ -80,7 +83,7 @@ def settings(process: str = "p0", cell: str = "c1", **scheduler: object) -> Sett
                 for name in CELLS
             ),
             claim_deadline_s=1.0,
-            claim_lease_s=6.0,
+            claim_lease_s=LEASE_S,
             writeset_timeout_s=0.5,
             move_deadline_s=20.0,
         ),
@@ -136,7 +139,13 @@ class Process:
         self.requests = RequestLog(name, stores, 1.0, now_ms=now_ms)
         self.sets = WriteSets(stores, self.writer, own.scheduler, history, rng=rng, clock_us=now_us)
         self.recovery = Recovery(
-            stores, self.writer, own.cluster, history, tell=self._lapsed, clock_ms=now_ms
+            stores,
+            self.writer,
+            own.cluster,
+            history,
+            tell=self._lapsed,
+            named=self._named,
+            clock_ms=now_ms,
         )
         self.quota_list = QuotaList(world.quotas)
         for quota in world.quotas.values.values():
@@ -259,6 +268,9 @@ class Process:
 
     async def _lapsed(self, row: HostRow, record: Record) -> None:
         await self.lifecycle.lapsed(row, record)
+
+    async def _named(self, record: Record) -> bool:
+        return await self.lifecycle.named(record)
 
     async def _worked_on(self, requests: list[str]) -> set[str]:
         await asyncio.sleep(0.01)

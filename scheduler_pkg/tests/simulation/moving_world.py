@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from typing import cast
 
 from placer.claims.operations import ReportInventory, SetStatus
 from placer.errors import NoScheduler, PlacerError
@@ -49,7 +50,13 @@ class MovingWorld(World):
         if kind is MoveKind.DELETE:
             self.deleted.add(instance)
         order = MoveOrder(request.id, instance, kind, **more)  # type: ignore[arg-type]
-        return await process.run(actions.begin(order))
+        begun = asyncio.get_running_loop().create_future()
+
+        async def begin() -> None:
+            begun.set_result(await actions.begin(order))
+
+        await process.run(begin())
+        return cast(Request, begun.result())
 
     # -- what the hub does
 

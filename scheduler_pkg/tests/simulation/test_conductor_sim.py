@@ -18,6 +18,7 @@ from placer.model import records
 from placer.model.request import Request, RequestSpec, Stage
 from placer.scheduler.worklog import Changed
 
+from . import conducting
 from .clock import run_simulated
 from .conducting import CELLS, REFUSALS, World, running
 
@@ -253,8 +254,12 @@ def test_lapsed_claim_of_a_requester_that_is_cut_off() -> None:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_work_of_a_dead_process_is_resumed(point: str) -> None:
-    """The process dies at the fail point; another one brings the request to its end in time."""
+def test_work_of_a_dead_process_is_resumed(point: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process dies at the fail point; another one brings the request to its end in time.
+
+    What it claimed for nobody is free soon as well, however long leases are.
+    """
+    monkeypatch.setattr(conducting, "LEASE_S", 600.0)
     world = World(7)
     died: list[float] = []
     #: The first host that builds anything fails every time.

@@ -372,7 +372,7 @@ def test_share_that_a_dead_process_owed_is_swept(seed: int) -> None:
         (done,) = await world.all_asked(1, resources={"VCPU": 1, "DISK_GB": 40})
         store = world.stores["c1"]
         for process in world.processes.values():
-            process.shares.give_back = forget  # type: ignore[method-assign]
+            process.shares._give_back = forget  # type: ignore[method-assign]
         await world.intake.cancel(done.id)
         await world.ended([done])
         assert not store.rows[near].claims
@@ -380,7 +380,7 @@ def test_share_that_a_dead_process_owed_is_swept(seed: int) -> None:
             lambda: records.available(store.rows[row].records)["DISK_GB"] == 100, 10, "swept"
         )
 
-    async def forget(record: Record) -> None: ...
+    async def forget(record: Record, names: tuple[str, ...]) -> None: ...
 
     simulate(world, scenario())
 

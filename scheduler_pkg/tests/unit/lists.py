@@ -7,6 +7,7 @@ from typing import Any
 
 from placer.model.event import Event
 from placer.model.instance import Known, slot_of
+from placer.store.events import slot_of as event_slot
 from placer.store.instances import Change, Chunk, ListOf
 
 #: A row's columns, each with the order of what it holds.
@@ -58,7 +59,7 @@ class MemoryLists:
         if known is None:
             return None
         told = {event.id: event for _, event in sorted(self.histories[instance_id].items())}
-        return known, list(told.values())
+        return known, sorted(told.values(), key=lambda event: event.at_ms)
 
     async def page_instances(
         self, of: ListOf, slots: Sequence[int], before: tuple[int, str], limit: int
@@ -87,17 +88,20 @@ class MemoryLists:
         return sorted((slot for slot in slots if slot <= at_most), reverse=True)[:limit]
 
     async def event_keys(
-        self, cell: str, from_ms: int, until: tuple[int, str], limit: int
+        self, cell: str, slots: Sequence[int], from_ms: int, until: tuple[int, str], limit: int
     ) -> list[tuple[int, str]]:
-        keys = sorted(key[1:] for key in self.events if key[0] == cell)
+        keys = sorted(key[1:] for key in self._told(cell, slots))
         return [key for key in keys if (from_ms, "") <= key <= until][:limit]
 
     async def events_after(
-        self, cell: str, after: tuple[int, str], before_ms: int, limit: int
+        self, cell: str, slots: Sequence[int], after: tuple[int, str], before_ms: int, limit: int
     ) -> list[Event]:
-        keys = sorted(key for key in self.events if key[0] == cell)
+        keys = sorted(self._told(cell, slots))
         found = [self.events[key] for key in keys if after < key[1:] < (before_ms, "")]
         return found[:limit]
+
+    def _told(self, cell: str, slots: Sequence[int]) -> list[tuple[str, int, str]]:
+        return [key for key in self.events if key[0] == cell and event_slot(key[1]) in slots]
 
     async def add_pulse(self, cell: str, at_ms: int) -> None:
         self.pulses.setdefault(cell, set()).add(at_ms)
@@ -111,6 +115,7 @@ class MemoryLists:
 
 def _known(row: Row, dropped: int) -> Known | None:
     parts = {name: value if written > dropped else None for name, (written, value) in row.items()}
-    if parts.get("place") is None:
+    place = parts.get("place")
+    if place is None:
         return None
-    return Known(parts["place"], parts.get("guest"), parts.get("reach"))
+    return Known(place, parts.get("guest"), parts.get("reach"))

@@ -329,8 +329,13 @@ class Agent:
             self._orders[claim] = order
 
     def _decide(self, order: ClaimOrder) -> Action:
-        complete = self._guests.complete(order.claim)
-        return decide(order.state, self._journal.phase(order.claim), complete)
+        entry = self._journal.entries.get(order.claim)
+        return decide(
+            order.state,
+            entry.phase if entry else None,
+            self._guests.complete(order.claim),
+            sized=entry is None or entry.order.amounts == order.amounts,
+        )
 
     # -- the work
 
@@ -368,6 +373,8 @@ class Agent:
             action = await self._adopt(order)
         if action is Action.BUILD:
             action = await self._build(order)
+        if action is Action.RESIZE:
+            action = await self._resize(order)
         if action is Action.SAY_BUILT:
             action = await self._say_built(order)
         if action is Action.DESTROY:
@@ -409,6 +416,17 @@ class Agent:
         if done.ok or done.reason == _GONE:
             return Action.DESTROY
         raise _Abandoned(f"DELETING after a failed build: {done.reason}.")
+
+    async def _resize(self, order: ClaimOrder) -> Action:
+        """Give a built instance the amounts that its claim has now; what fails is tried at the next
+        report, as the journal goes on saying the old ones. Said as BUILT, it is listed."""
+        try:
+            async with asyncio.timeout(self._settings.command_timeout_s):
+                await self._driver.resize(order)
+        except (DriverError, TimeoutError) as error:
+            raise _Abandoned(f"The instance cannot be resized: {error!r}.") from error
+        log.info("resized", claim=order.claim, amounts=order.amounts)
+        return Action.SAY_BUILT
 
     async def _say_built(self, order: ClaimOrder) -> Action:
         done = await self._step(order, StepKind.BUILT)

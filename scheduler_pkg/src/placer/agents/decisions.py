@@ -21,13 +21,15 @@ class Action(enum.Enum):
     SAY_BUILT = "say built"
     REBUILD = "rebuild"
     DESTROY = "destroy"
+    RESIZE = "resize"
 
 
-def decide(state: ClaimState, phase: Phase | None, runs: bool) -> Action:
+def decide(state: ClaimState, phase: Phase | None, runs: bool, *, sized: bool = True) -> Action:
     """The next action for a claim that the row had in ``state``.
 
-    ``phase`` is the journal's, ``runs`` the driver's word. The order may be older than both: then
-    nothing is done, as the next report tells the truth anew.
+    ``phase`` is the journal's, ``runs`` the driver's word; ``sized``: the instance has the amounts
+    that the order says, as far as the journal knows. The order may be older than all that: then
+    nothing is done that the next report, which tells the truth anew, does not put right.
     """
     if state is ClaimState.DELETING:
         return Action.DESTROY
@@ -37,7 +39,9 @@ def decide(state: ClaimState, phase: Phase | None, runs: bool) -> Action:
         if not runs:
             return Action.REBUILD
         # Built, but the answer to BUILT never came: who lists instances may not know it yet.
-        return Action.NOTHING if phase is Phase.BUILT else Action.SAY_BUILT
+        if phase is not Phase.BUILT:
+            return Action.SAY_BUILT
+        return Action.NOTHING if sized else Action.RESIZE
     if phase is Phase.BUILT:
         return Action.NOTHING
     if state is ClaimState.BUILDING and runs:

@@ -26,7 +26,7 @@ from placer.checker.replayer import Life, Replayer, overbooked
 from placer.checker.sets import Sets
 from placer.checker.verdict import Claims, Incomplete, Kind, Passed, Verdict, Violation
 from placer.history import Acknowledged, Decided, Ended, Event, Write, WriteOutcome
-from placer.model import records
+from placer.model import ids, records
 from placer.model.records import ClaimState, HostRow, RowKind
 
 #: Stories kept of each sort; all are counted.
@@ -238,6 +238,7 @@ class _Check:
                 consumer=record.consumer,
                 state=record.state,
                 lease_until_ms=record.lease_until_ms,
+                epoch=record.epoch,
             )
         for claim, life in list(replayer.lives.items()):
             if not life.dropped_rev and claim not in present:
@@ -259,7 +260,7 @@ class _Check:
 
     def acknowledged(self, histories: Histories) -> None:
         told: set[str] = set()
-        current: dict[str, list[str]] = {}
+        current: dict[str, list[Acknowledged]] = defaultdict(list)
         for event in histories.acknowledged:
             if event.claim in told:
                 continue
@@ -273,8 +274,11 @@ class _Check:
                 self._aborted(event, life)
                 continue
             self._count(life, histories.ended.get(event.claim, ""))
-            if not life.dropped_rev:
-                self._no_more_than_asked(event, current)
+            if not life.dropped_rev and life.state is not ClaimState.DELETING:
+                current[event.request].append(event)
+        for held in current.values():
+            self._no_more_than_asked(held)
+        self._one_claim_an_epoch(e.claim for held in current.values() for e in held)
         self.claims.unacknowledged = len(self.lives.keys() - told)
 
     def _without_trace(self, event: Acknowledged) -> None:
@@ -313,18 +317,39 @@ class _Check:
             f"but its write set was undone on host {event.host}.",
         )
 
-    def _no_more_than_asked(self, event: Acknowledged, current: dict[str, list[str]]) -> None:
-        held = current.setdefault(event.request, [])
-        held.append(event.claim)
-        if len(held) == event.of + 1:
+    def _no_more_than_asked(self, held: list[Acknowledged]) -> None:
+        """One request's claims that are not on their way out. While an instance moves, its request
+        may have one more, and says so."""
+        last = held[-1]
+        most = max(event.of for event in held)
+        if len(held) > most:
+            claims = ", ".join(event.claim for event in held)
             self.violated(
                 Kind.PLACED_TWICE,
-                event.cell,
-                event.host,
+                last.cell,
+                last.host,
                 0,
-                f"Request {event.request} asked for {event.of} and has {len(held)} claims at once: "
-                f"{', '.join(held)}.",
+                f"Request {last.request} may have {most} and has {len(held)} claims at once: "
+                f"{claims}.",
             )
+
+    def _one_claim_an_epoch(self, claims: Iterable[str]) -> None:
+        """Of an instance's claims the one with the highest epoch is its place: no two are equal."""
+        seen: dict[tuple[str, int], str] = {}
+        for claim in claims:
+            life = self.lives[claim]
+            if life.state is not ClaimState.BUILT:
+                continue
+            other = seen.setdefault((life.consumer, life.epoch), claim)
+            if other != claim:
+                self.violated(
+                    Kind.PLACED_TWICE,
+                    ids.cell_of(claim),
+                    life.host,
+                    0,
+                    f"Instance {life.consumer} is built by claims {other} and {claim}, both of its "
+                    f"epoch {life.epoch}.",
+                )
 
     def write_sets(self, histories: Histories) -> None:
         for event in histories.decided:

@@ -34,6 +34,7 @@ class Life(Struct):
     consumer: str
     state: ClaimState
     lease_until_ms: int
+    epoch: int = 0
     dropped_rev: int = 0
     expired: bool = False
     aborted: bool = False
@@ -206,6 +207,7 @@ class Replayer:
                 consumer=record.consumer,
                 state=record.state,
                 lease_until_ms=record.lease_until_ms,
+                epoch=record.epoch,
             )
             return
         if life.dropped_rev:

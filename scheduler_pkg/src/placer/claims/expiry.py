@@ -14,6 +14,11 @@ be told. So a lease ends in two transactions on the row with the telling between
    a slow worker cannot name it afterwards.
 3. ``DropEnded`` takes the entry off the row.
 
+A lease is long, as agents may be away for a while. A claim whose claimer died before its request named
+it, an *orphan*, need not wait for that: older than any claimer works on it, and not named, it is barred
+at once. Should its claimer be only slow and name it just now, the telling finds it named and takes it
+out; should it name it later, the telling has moved the request on.
+
 A crash anywhere leaves a row that says what is left to do; telling twice changes nothing. Should the
 request's home cell be cut off, nothing is told and the entry waits on the row, for as long as the cut
 lasts and one sweep more. That costs no capacity, and the entries are few: a cell that is cut off
@@ -30,7 +35,7 @@ from typing import Final
 
 import structlog
 
-from placer.claims.operations import DropEnded, EndLeases, Operation, ended, lapsed
+from placer.claims.operations import DropEnded, EndLeases, Operation, ended, lapsed, waits
 from placer.errors import PlacerError, StoreError
 from placer.model import ids
 from placer.model.records import HostRow, Record
@@ -39,6 +44,8 @@ log = structlog.get_logger(__name__)
 
 #: Tell a claim's request that it lapsed: row, record. Raises PlacerError if that cannot be done now.
 Tell = Callable[[HostRow, Record], Awaitable[None]]
+#: Whether a claim's request names it. Raises PlacerError if that cannot be said now.
+Named = Callable[[Record], Awaitable[bool]]
 #: Apply an operation that no row refuses: host, operation. Raises PlacerError.
 Submit = Callable[[str, Operation], Awaitable[HostRow]]
 
@@ -54,13 +61,27 @@ async def nobody(row: HostRow, record: Record) -> None:
     """For rows whose claims have no requests."""
 
 
+async def everyone(record: Record) -> bool:
+    """For those who leave orphans to others."""
+    return True
+
+
 class Expiry:
-    """One for each user of rows; ``deadline_s`` bounds the telling of one row's requests."""
+    """One for each user of rows; ``deadline_s`` bounds the telling of one row's requests.
+
+    It also is the age from which an unnamed claim is an orphan: nobody works on one for longer.
+    """
 
     def __init__(
-        self, tell: Tell, deadline_s: float, *, now_ms: Callable[[], int] = clock_ms
+        self,
+        tell: Tell,
+        deadline_s: float,
+        *,
+        named: Named = everyone,
+        now_ms: Callable[[], int] = clock_ms,
     ) -> None:
         self._tell = tell
+        self._named = named
         self._deadline_s = deadline_s
         self._now_ms = now_ms
         #: Cells that could not be told: the loop's time at which they are tried again.
@@ -73,29 +94,53 @@ class Expiry:
         what ``submit`` raises.
         """
         now_ms = self._now_ms()
-        if any(lapsed(record, now_ms) for record in row.claims):
-            row = await submit(row.host, EndLeases())
+        orphans = await self._orphans(row, now_ms)
+        if orphans or any(lapsed(record, now_ms) for record in row.claims):
+            row = await submit(row.host, EndLeases(orphans))
         waiting = [record for record in row.claims if ended(record)]
         told = await self._told(row, waiting) if waiting else frozenset()
         return await submit(row.host, DropEnded(told)) if told else row
 
+    async def _orphans(self, row: HostRow, now_ms: int) -> frozenset[str]:
+        """Claims that no request names, though whoever made them must have finished by now."""
+        made_by = now_ms - int(self._deadline_s * 1000)
+        old = [r for r in row.claims if waits(r) and r.request and r.created_ms < made_by]
+        asked = self._heard(old)
+        named = await asyncio.gather(*(self._is_named(record) for record in asked))
+        return frozenset(r.id for r, is_named in zip(asked, named, strict=True) if not is_named)
+
     async def _told(self, row: HostRow, waiting: Iterable[Record]) -> frozenset[str]:
         """Those of the claims whose requests know; each is asked for itself."""
-        now_s = asyncio.get_running_loop().time()
-        due = [r for r in waiting if self._silent.get(ids.cell_of(r.request), 0.0) <= now_s]
+        due = self._heard(waiting)
         knows = await asyncio.gather(*(self._tell_one(row, record) for record in due))
         return frozenset(r.id for r, known in zip(due, knows, strict=True) if known)
 
+    def _heard(self, claims: Iterable[Record]) -> list[Record]:
+        """Those of ``claims`` whose requests' cells are not known to be silent."""
+        now_s = asyncio.get_running_loop().time()
+        return [r for r in claims if self._silent.get(ids.cell_of(r.request), 0.0) <= now_s]
+
+    async def _is_named(self, record: Record) -> bool:
+        """True also where nothing can be said: the claim then waits for its lease."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._named(record)
+        except (PlacerError, TimeoutError) as error:
+            self._failed(record, error)
+            return True
+
+    def _failed(self, record: Record, error: Exception) -> None:
+        if isinstance(error, StoreError | TimeoutError):
+            now_s = asyncio.get_running_loop().time()
+            self._silent[ids.cell_of(record.request)] = now_s + _SILENT_TIMES * self._deadline_s
+
     async def _tell_one(self, row: HostRow, record: Record) -> bool:
-        home = ids.cell_of(record.request)
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._tell(row, record)
         except (PlacerError, TimeoutError) as error:
             log.info("lapsed_not_told", host=row.host, claim=record.id, why=repr(error))
-            if isinstance(error, StoreError | TimeoutError):
-                now_s = asyncio.get_running_loop().time()
-                self._silent[home] = now_s + _SILENT_TIMES * self._deadline_s
+            self._failed(record, error)
             return False
-        self._silent.pop(home, None)
+        self._silent.pop(ids.cell_of(record.request), None)
         return True

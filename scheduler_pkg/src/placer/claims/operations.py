@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from placer.model import fitting, ids, records
-from placer.model.fitting import Demand
+from placer.model.fitting import Demand, Group
 from placer.model.messages import ProviderReport, StepKind
 from placer.model.records import (
     ClaimState,
@@ -266,12 +266,39 @@ class Resize(Change, frozen=True):
             return Refusal(TAGGED)
         if record.state not in (ClaimState.CLAIMED, ClaimState.BUILT):
             return Refusal(f"claim_{record.state}")
-        found = fitting.arrange(self.demand, fitting.tree_of(without(row, self.claim).records))
+        kept = self._kept(record)
+        demand = self.demand if kept is None else self._rest(kept)
+        others = without(row, self.claim) if kept is None else swap(row, kept)
+        found = fitting.arrange(demand, fitting.tree_of(others.records))
         if isinstance(found, str):
             return Refusal(found)
         amounts = {name: -amount for name, amount in found.amounts.items()}
         units = {name: devices for name, devices in found.units.items() if devices}
+        if kept is not None:
+            amounts, units = {**kept.amounts, **amounts}, {**kept.units, **units}
         return swap(row, msgspec.structs.replace(record, amounts=amounts, units=units))
+
+    def _kept(self, record: Record) -> Record | None:
+        """The claim with the classes that do not change: an instance keeps its address, its devices.
+
+        None where a named group says what must come from one provider: all is arranged anew then.
+        """
+        if any(name and not name.startswith("network:") for name in self.demand.groups):
+            return None
+        held, wanted = _totals(record), self.demand.totals
+        same = {name for name, amount in wanted.items() if held.get(name) == amount}
+        return msgspec.structs.replace(
+            record,
+            amounts={s: a for s, a in record.amounts.items() if records.class_of(s) in same},
+            units={s: d for s, d in record.units.items() if records.class_of(s) in same},
+        )
+
+    def _rest(self, kept: Record) -> Demand:
+        """What there has to be beside ``kept``."""
+        held = _totals(kept)
+        rest = {n: amount for n, amount in self.demand.totals.items() if n not in held}
+        unnamed = self.demand.groups.get("", Group({}))
+        return Demand({"": msgspec.structs.replace(unnamed, resources=rest)})
 
 
 def _totals(record: Record) -> dict[str, int]:
@@ -286,16 +313,25 @@ def _totals(record: Record) -> dict[str, int]:
 class EndLeases(Change, frozen=True):
     """Bar claims that no agent adopted before their lease ended: nobody can adopt them any more.
 
-    Their amounts are free at once. The entry, without them, stays until its request was told
+    ``orphans`` are barred before: claims that nobody waits for, if no agent has adopted them. Their
+    amounts are free at once. The entry, without them, stays until its request was told
     (``claims/expiry.py``).
     """
+
+    orphans: frozenset[str] = frozenset()
 
     def done(self, row: HostRow) -> bool:
         # Nothing of its own to find: what it barred may be gone, what is left another pass bars.
         return False
 
     def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
-        return with_records(row, tuple(_barred(r) if lapsed(r, now_ms) else r for r in row.records))
+        return with_records(
+            row,
+            tuple(
+                _barred(r) if lapsed(r, now_ms) or (r.id in self.orphans and waits(r)) else r
+                for r in row.records
+            ),
+        )
 
 
 class DropEnded(Change, frozen=True):
@@ -326,7 +362,12 @@ def _barred(record: Record) -> Record:
 
 def lapsed(record: Record, now_ms: int) -> bool:
     """Whether ``record`` is a settled, unadopted claim whose lease has ended."""
-    return record.state is ClaimState.CLAIMED and not record.tag and record.lease_until_ms < now_ms
+    return waits(record) and record.lease_until_ms < now_ms
+
+
+def waits(record: Record) -> bool:
+    """Whether ``record`` is a settled claim that waits for its agent."""
+    return record.state is ClaimState.CLAIMED and not record.tag
 
 
 def ended(record: Record) -> bool:

@@ -28,7 +28,7 @@ from msgspec import Struct
 
 from placer import failpoints, metrics
 from placer.claims import tags
-from placer.claims.expiry import Expiry, Tell, nobody
+from placer.claims.expiry import Expiry, Named, Tell, everyone, nobody
 from placer.claims.operations import Operation, Refusal, ended
 from placer.claims.protocol import HostWriter
 from placer.claims.shares import Leave
@@ -78,15 +78,16 @@ class Recovery:
         history: HistoryWriter,
         *,
         tell: Tell = nobody,
+        named: Named = everyone,
         clock_ms: Callable[[], int] = now_ms,
     ) -> None:
-        """``tell``: who hears that a claim's lease ended."""
+        """``tell``: who hears that a claim's lease ended; ``named``: who knows of orphans."""
         self._stores = stores
         self._writer = writer
         self._cluster = cluster
         self._history = history
         self._clock_ms = clock_ms
-        self._expiry = Expiry(tell, cluster.claim_deadline_s, now_ms=clock_ms)
+        self._expiry = Expiry(tell, cluster.claim_deadline_s, named=named, now_ms=clock_ms)
         #: Old minutes not read yet, the newest of them; and old minutes that had something left.
         self._backlog: dict[str, int] = {}
         self._unfinished: dict[str, set[int]] = {}

@@ -25,6 +25,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "select": ("select", "Where a request would go, without asking for it."),
     "host": ("host", "Look at hosts; take them out of service and back."),
     "instance": ("instance", "Look at instances; act on them."),
+    "event": ("event", "What happened, in all regions."),
     "flavor": ("flavor", "Flavors: amounts and traits under a name."),
     "image": ("image", "Images: what their properties need of a host."),
     "server-group": ("server_group", "Server groups: instances together, or apart."),

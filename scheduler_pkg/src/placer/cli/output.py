@@ -22,6 +22,11 @@ def print_json(data: Any) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(data), indent=2).decode() + "\n")
 
 
+def json_line(data: Any) -> str:
+    """``data`` on one line."""
+    return msgspec.json.encode(data).decode()
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; its numbers to the right."""
     from rich import box  # slow to import: only where a table is printed

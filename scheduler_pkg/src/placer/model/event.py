@@ -36,6 +36,13 @@ class Event(Struct, frozen=True, omit_defaults=True):
     trace: str = ""
 
 
+def wanted(event: Event, types: tuple[str, ...], project: str) -> bool:
+    """Whether a reader asked for it: any of ``types``, or of what begins with them; '' is any project."""
+    return (not project or event.project == project) and (
+        not types or any(event.type == kind or event.type.startswith(f"{kind}.") for kind in types)
+    )
+
+
 def event_id(subject: str, kind: str, order: int) -> str:
     """The same for the same happening: ``kind`` became of ``subject`` at ``order``."""
     return str(uuid.uuid5(_EVENTS, f"{subject}/{kind}/{order}"))

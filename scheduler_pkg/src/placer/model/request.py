@@ -148,7 +148,8 @@ class Placement(Struct, frozen=True, omit_defaults=True):
     """One instance's place: its host and the claim that holds it there.
 
     ``units`` says which devices it was given ({slot: {device: amount}}), an address among them.
-    ``epoch`` counts its earlier claims; ``resources`` is what it was resized to, if it was.
+    ``epoch`` counts its earlier claims; ``resources`` is what it was resized to, if it was. ``by`` and
+    ``why``: who had it brought here or resized, ``resizes`` how often it was, where it is.
     """
 
     cell: str
@@ -160,6 +161,9 @@ class Placement(Struct, frozen=True, omit_defaults=True):
     built: bool = False
     epoch: int = 0
     resources: dict[str, int] = {}
+    by: str = ""
+    why: str = ""
+    resizes: int = 0
 
 
 class MoveKind(enum.StrEnum):

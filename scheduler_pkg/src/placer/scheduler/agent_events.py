@@ -41,6 +41,9 @@ class Events(Protocol):
     async def gone(self, row: HostRow, record: Record) -> None:
         """The instance is destroyed; the claim is about to leave the row."""
 
+    async def host(self, row: HostRow) -> None:
+        """The host came back, or is down; for lists only: what fails is not told again."""
+
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """How the instance of a claim on the row is now: it stopped, runs again, or was lost.
 

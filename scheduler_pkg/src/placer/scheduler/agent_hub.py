@@ -394,7 +394,18 @@ class AgentHub:
         if row is not None and operation.done(row):
             return row
         metrics.host_writes.labels(self._cell, "report").inc()
-        return await self._write(host, operation)
+        written = await self._write(host, operation)
+        if row is None or row.status is HostStatus.DOWN:
+            await self._tell_host(written)
+        return written
+
+    async def _tell_host(self, row: HostRow) -> None:
+        """Have lists say that the host is up, or down; a report is not held up by what fails."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._events.host(row)
+        except (PlacerError, TimeoutError) as error:
+            log.warning("host_not_listed", host=row.name, why=repr(error))
 
     async def _write(self, host: str, operation: Operation) -> HostRow:
         """Submit an operation that no row refuses."""
@@ -435,7 +446,7 @@ class AgentHub:
                 if host in self._owners:
                     return True
                 metrics.host_writes.labels(self._cell, "status").inc()
-                await self._write(host, SetStatus(HostStatus.DOWN))
+                await self._tell_host(await self._write(host, SetStatus(HostStatus.DOWN)))
                 owner = self._owners.get(host)
                 if owner is not None:
                     # It came back while the write was under way.

@@ -24,6 +24,7 @@ from placer.model.records import HostRow, Record
 from placer.model.request import Move, MoveKind, Placement, Request, Stage
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Writer
+from placer.scheduler.hosts import seen_of
 from placer.scheduler.listing import Listing
 from placer.scheduler.moving import Moving
 from placer.scheduler.releasing import Releasing
@@ -71,13 +72,25 @@ class Lifecycle:
             and moves.may_build(request, record.id)
         )
 
+    async def named(self, record: Record) -> bool:
+        """Whether the claim's request names it, for whatever purpose. Raises StoreError."""
+        request = await self._request(record)
+        return request is not None and any(held.claim == record.id for held in request.held)
+
     async def built(self, row: HostRow, record: Record) -> None:
         """The instance runs. One that no request names (any more) is given up again."""
         request = await self._remembered(record)
-        await asyncio.gather(
-            self._each_try(record, self._mark_built, row),
-            self._listing.place(row, record, InstanceState.RUNNING, request=request),
+        here = next((h for h in request.held if h.claim == record.id), None) if request else None
+        listed = self._listing.place(
+            row,
+            record,
+            InstanceState.RUNNING,
+            request=request,
+            by=here.by if here else "",
+            why=here.why if here else "",
+            turn=here.resizes if here else 0,
         )
+        await asyncio.gather(self._each_try(record, self._mark_built, row), listed)
         failpoints.reach("request.built")
         if row.health.failures:
             self._background.start("note_build", self._note_build(row.host, ok=True))
@@ -94,16 +107,24 @@ class Lifecycle:
     async def lapsed(self, row: HostRow, record: Record) -> None:
         """No agent adopted the claim in time and none can now; it is about to leave the row."""
         await self._releasing.comes_to_nothing(record)
-        await self._each_try(record, self._bar, row, f"no agent took it on {row.name}")
+        why = f"no agent took it on {row.name}"
+        await self._each_try(record, self._bar, row, why, fresh=True)
 
     async def gone(self, row: HostRow, record: Record) -> None:
         """The instance is destroyed; the claim is about to leave the row."""
+        before = await self._request(record)
+        move = moves.move_of(before, record.consumer) if before else None
         await self._each_try(record, self._take_out, row)
         failpoints.reach("request.left")
         request = await self._request(record)
         failed = request is not None and row.host in request.tried
         state = InstanceState.FAILED if failed else InstanceState.DELETED
-        await self._listing.place(row, record, state, request=request)
+        by, why = (move.by, move.why) if move else ("", "")
+        await self._listing.place(row, record, state, request=request, by=by, why=why)
+
+    async def host(self, row: HostRow) -> None:
+        """The host is up again, or down: so is what lists say of all that is on it."""
+        await self._listing.host(row, seen_of(row), why=row.health.reason)
 
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """The instance stopped, runs again, or was lost."""
@@ -115,14 +136,24 @@ class Lifecycle:
     # -- changes of the request; each returns whether it is done, else it is tried on what is stored
 
     async def _each_try(
-        self, record: Record, change: Callable[..., Awaitable[bool]], *more: object
+        self,
+        record: Record,
+        change: Callable[..., Awaitable[bool]],
+        *more: object,
+        fresh: bool = False,
     ) -> None:
         """Apply ``change`` to the request until it stands or is not needed. Raises Conflict.
 
-        The first try may rest on what this process remembers; a lost one reads again.
+        The first try may rest on what this process remembers, unless it is to be ``fresh``; a lost
+        one reads again.
         """
+        if not record.request:
+            return
         try:
-            request = await self._requests.latest(record.request) if record.request else None
+            if fresh:
+                request = await self._requests.read(record.request, serial=True)
+            else:
+                request = await self._requests.latest(record.request)
             for _ in range(_TRIES_MAX):
                 if request is None or await change(request, record, *more):
                     return
@@ -199,8 +230,9 @@ class Lifecycle:
 
     async def _bar(self, request: Request, record: Record, row: HostRow, why: str) -> bool:
         """``_replace``; and whoever claimed it, slow or thought dead, must not name it afterwards."""
-        if _find(request, record.id) is None and request.stage is Stage.ACCEPTED:
-            return (await self._requests.change(request, Stage.ACCEPTED, why)).stands
+        named = any(held.claim == record.id for held in request.held)
+        if not named and request.stage in (Stage.ACCEPTED, Stage.MOVING):
+            return (await self._requests.change(request, request.stage, why)).stands
         return await self._replace(request, record, row, why)
 
     async def _take_out(self, request: Request, record: Record, row: HostRow) -> bool:

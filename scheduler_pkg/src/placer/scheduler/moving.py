@@ -139,7 +139,9 @@ class Moving:
         """Have the request name the claim, then tell its agent; or give the claim back."""
         (made,) = placed.made
         failpoints.reach("move.claimed")
-        new = msgspec.structs.replace(made.placement, resources=move.resources)
+        here = moves.placement_of(request, move.instance)
+        size = move.resources or (here.resources if here else {})
+        new = msgspec.structs.replace(made.placement, resources=size, by=move.by, why=move.why)
 
         def named(now: Request, held: Move) -> dict[str, Any]:
             return {"moves": moves.replaced(now, held, msgspec.structs.replace(held, new=new))}
@@ -258,7 +260,13 @@ class Moving:
 
         def resized(now: Request, held: Move) -> dict[str, Any]:
             new = msgspec.structs.replace(
-                here, resources=move.resources, units=record.units, built=True
+                here,
+                resources=move.resources,
+                units=record.units,
+                built=True,
+                by=move.by,
+                why=move.why,
+                resizes=here.resizes + 1,
             )
             placements = tuple(new if p.claim == here.claim else p for p in now.placements)
             return {"placements": placements, "moves": moves.replaced(now, held, None)}

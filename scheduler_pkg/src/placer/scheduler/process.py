@@ -112,7 +112,9 @@ class SchedulerProcess:
         self._write_sets = WriteSets(
             stores, self._writer, settings.scheduler, self._history, rng=rng
         )
-        recovery = Recovery(stores, self._writer, cluster, self._history, tell=self._lapsed)
+        recovery = Recovery(
+            stores, self._writer, cluster, self._history, tell=self._lapsed, named=self._named
+        )
         known_quotas = QuotaList(stores.catalog.quotas)
         await known_quotas.refresh()
         releasing = Releasing(
@@ -312,6 +314,9 @@ class SchedulerProcess:
 
     async def _lapsed(self, row: HostRow, record: Record) -> None:
         await self._lifecycle.lapsed(row, record)
+
+    async def _named(self, record: Record) -> bool:
+        return await self._lifecycle.named(record)
 
     def _wake(self, opened: Opened) -> None:
         """Work on a request that is open again: here, or in its home cell."""

@@ -32,9 +32,12 @@ log = structlog.get_logger(__name__)
 _POOLS_A_ROUND: Final = 4
 
 
-def due(views: list[HostView], now_ms: int) -> list[str]:
-    """Rows of ``views`` that seem to hold a claim whose lease has ended, or an undecided one."""
-    return [v.host for v in views if 0 < v.lease_until_ms < now_ms or v.writesets]
+def due(views: list[HostView], now_ms: int, early_ms: int = 0) -> list[str]:
+    """Rows of ``views`` that seem to hold a claim whose lease has ended, or an undecided one.
+
+    ``early_ms``: that long before its lease ends a claim that still waits may be an orphan.
+    """
+    return [v.host for v in views if 0 < v.lease_until_ms < now_ms + early_ms or v.writesets]
 
 
 class Sweeper:
@@ -54,6 +57,8 @@ class Sweeper:
         self._writer = writer
         self._recovery = recovery
         self._hints = HintWriter(store)
+        cluster = settings.cluster
+        self._early_ms = int((cluster.claim_lease_s - cluster.claim_deadline_s) * 1000)
         self._rng = rng
 
     async def run(self) -> None:
@@ -79,7 +84,7 @@ class Sweeper:
         """
         views = await self._store.read_views(bucket)
         await self._hints.passed(bucket, views, time.time_ns() // 1000)
-        hosts = due(views, now_ms)
+        hosts = due(views, now_ms, self._early_ms)
         for row in (*hosts, *self._group_of(views)):
             await self._recovery.sweep_row(self._settings.cell, row)
         buckets = self._settings.home.host_buckets

@@ -30,14 +30,14 @@ class EventStore(Protocol):
     """Events by cell and time; errors as in ``store/base.py``."""
 
     async def event_keys(
-        self, cell: str, from_ms: int, until: tuple[int, str], limit: int
+        self, cell: str, slots: Sequence[int], from_ms: int, until: tuple[int, str], limit: int
     ) -> list[tuple[int, str]]:
-        """(time, id) of the events from ``from_ms`` to ``until``, that one included, oldest first."""
+        """(time, id) of the events in ``slots`` from ``from_ms`` to ``until``, that one included, oldest first."""
 
     async def events_after(
-        self, cell: str, after: tuple[int, str], before_ms: int, limit: int
+        self, cell: str, slots: Sequence[int], after: tuple[int, str], before_ms: int, limit: int
     ) -> list[Event]:
-        """Events after the one of time and id ``after`` and before ``before_ms``, oldest first."""
+        """Events in ``slots`` after the one of time and id ``after`` and before ``before_ms``, oldest first."""
 
     async def add_pulse(self, cell: str, at_ms: int) -> None:
         """Plain write; safe to repeat."""
@@ -60,17 +60,19 @@ class CassandraEvents:
     _keep: Keep
 
     async def event_keys(
-        self, cell: str, from_ms: int, until: tuple[int, str], limit: int
+        self, cell: str, slots: Sequence[int], from_ms: int, until: tuple[int, str], limit: int
     ) -> list[tuple[int, str]]:
-        slots = list(range(slot_of(from_ms), slot_of(until[0]) + 1))
-        rows = await self._session.execute(sql.EVENT_KEYS, cell, slots, from_ms, *until, limit)
+        rows = await self._session.execute(
+            sql.EVENT_KEYS, cell, list(slots), from_ms, *until, limit
+        )
         return [(at_ms, name) for at_ms, name in rows]
 
     async def events_after(
-        self, cell: str, after: tuple[int, str], before_ms: int, limit: int
+        self, cell: str, slots: Sequence[int], after: tuple[int, str], before_ms: int, limit: int
     ) -> list[Event]:
-        slots = list(range(slot_of(after[0]), slot_of(before_ms) + 1))
-        rows = await self._session.execute(sql.EVENTS_AFTER, cell, slots, *after, before_ms, limit)
+        rows = await self._session.execute(
+            sql.EVENTS_AFTER, cell, list(slots), *after, before_ms, limit
+        )
         return [_decode(body) for (body,) in rows]
 
     async def add_pulse(self, cell: str, at_ms: int) -> None:

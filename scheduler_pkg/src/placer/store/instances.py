@@ -126,7 +126,8 @@ class CassandraInstances:
         place, guest, reach, _ = rows[0]
         # An event that was written again at a later revision is there twice, with one id.
         told = {event.id: event for event in (_decode_event(row[3]) for row in rows if row[3])}
-        return _known(place, guest, reach), list(told.values())
+        history = sorted(told.values(), key=lambda event: event.at_ms)
+        return _known(place, guest, reach), history
 
     async def page_instances(
         self, of: ListOf, slots: Sequence[int], before: tuple[int, str], limit: int

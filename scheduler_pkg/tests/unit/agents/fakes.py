@@ -291,6 +291,16 @@ class FakeDriver:
         self._world.log.append(f"destroy:{order.claim}")
         await self._world.gates.pass_("after destroy")
 
+    async def resize(self, order: ClaimOrder) -> None:
+        self._must_run(order.claim)
+        if self.silent:
+            raise DriverSilent("No answer.")
+        self._orders[order.claim] = order
+
+    def amounts(self, claim: str) -> dict[str, int]:
+        """What the instance of ``claim`` was given."""
+        return self._orders[claim].amounts
+
     async def start(self, claim: str) -> None:
         self._must_run(claim)
         self.stopped.discard(claim)
@@ -405,6 +415,8 @@ class Bench:
 
     async def gone(self, row: HostRow, record: Record) -> None:
         self.listed.append(("gone", record.id))
+
+    async def host(self, row: HostRow) -> None: ...
 
     async def guest(self, row: HostRow, state: GuestState) -> None:
         self.states.append(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,12 @@ async def test_what_others_did_to_an_instance_is_told_in_order(tmp_path: Path) -
     bench.world.put("h1", claim("c1"))
     async with bench.running():
         await until(lambda: at_rest(bench), "c1 is built")
-        for change, state in (
+        changes: list[tuple[Callable[[], None], str]] = [
             (lambda: bench.driver.stopped.add("c1"), "stopped"),
             (lambda: bench.driver.stopped.discard("c1"), "running"),
             (lambda: vanish(bench), "running"),
-        ):
+        ]
+        for change, state in changes:
             said = len(bench.states)
             change()
             await until(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -42,8 +43,9 @@ def placed(request: httpx.Request) -> httpx.Response:
         case "server-groups":
             answer = msgspec.json.decode(request.content)
         case "closed-server-groups":
-            answer = msgspec.json.decode(request.content)
-            if answer["name"] == "busy":
+            named: dict[str, Any] = msgspec.json.decode(request.content)
+            answer = named
+            if named["name"] == "busy":
                 code, detail = "placer.server_group_in_use", "The server group busy has 2 members."
                 said = [{"code": code, "detail": detail, "remedy": "Cancel their requests first."}]
                 return httpx.Response(409, content=msgspec.json.encode({"errors": said}))

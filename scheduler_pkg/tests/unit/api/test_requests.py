@@ -133,7 +133,7 @@ def test_the_next_scheduler_is_asked_when_the_first_did_not_take_it(
 def test_never_handed_over_twice(api: Api, answer: Answer) -> None:
     """It may have been claimed: 202 with what is stored, and no second scheduler is asked."""
     api.schedulers.all(answer)
-    response = post(api)
+    response = post(api, wait="1s")
     assert response.status_code == 202
     assert response.json()["stage"] == "accepted"
     assert len(api.schedulers.asked) == 1

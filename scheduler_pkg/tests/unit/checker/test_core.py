@@ -7,7 +7,7 @@ import pytest
 
 from placer.checker.core import FinalRow
 from placer.checker.verdict import Kind, Passed
-from placer.history import Event, WriteOutcome
+from placer.history import Acknowledged, Event, WriteOutcome
 from placer.model.records import ClaimState, HostStatus, RowKind
 
 from .story import (
@@ -26,7 +26,39 @@ A, B, C = (claim(name) for name in "abc")
 BUILDING, BUILT, DELETING = ClaimState.BUILDING, ClaimState.BUILT, ClaimState.DELETING
 UNKNOWN, REFUSED = WriteOutcome.UNKNOWN, WriteOutcome.REFUSED
 
+HERE = claim("a", state=ClaimState.BUILT)
+#: The same instance where it moves to, which forgot to say that this is another epoch.
+THERE = msgspec.structs.replace(claim("b", state=ClaimState.BUILT), consumer="of-a")
+
+
+def moved(name: str, moves: int) -> Acknowledged:
+    """A further claim of the request of a, while so many of its instances move."""
+    return msgspec.structs.replace(told(name), request="for-a", of=1 + moves)
+
+
 GOOD: list[tuple[str, list[Event], FinalRow]] = [
+    (
+        "an instance moves: built twice for a moment, in two epochs",
+        [
+            made(),
+            wrote(100, HERE, msgspec.structs.replace(THERE, epoch=1)),
+            moved("b", 1),
+            told("a"),
+        ],
+        final(101, HERE, msgspec.structs.replace(THERE, epoch=1)),
+    ),
+    (
+        "an evacuated instance: what is to be destroyed does not count",
+        [
+            made(),
+            wrote(100, HERE),
+            wrote(101, claim("a", state=ClaimState.DELETING)),
+            wrote(102, msgspec.structs.replace(THERE, epoch=1)),
+            told("a"),
+            moved("b", 0),
+        ],
+        final(103, claim("a", state=ClaimState.DELETING), msgspec.structs.replace(THERE, epoch=1)),
+    ),
     ("no claim at all", [made()], final(FIRST)),
     (
         "claim, adopted, built",
@@ -288,6 +320,24 @@ BAD: list[tuple[str, Kind, list[Event], FinalRow]] = [
             msgspec.structs.replace(told("b"), request="for-a"),
         ],
         final(101, A, B),
+    ),
+    (
+        "claims: an instance is built twice in one epoch",
+        Kind.PLACED_TWICE,
+        [made(), wrote(100, HERE, THERE), told("a"), moved("b", 0)],
+        final(101, HERE, THERE),
+    ),
+    (
+        "claims: a request moves one instance and has two more",
+        Kind.PLACED_TWICE,
+        [
+            made(),
+            wrote(100, A, B, claim("c")),
+            told("a"),
+            moved("b", 1),
+            moved("c", 1),
+        ],
+        final(101, A, B, claim("c")),
     ),
 ]
 

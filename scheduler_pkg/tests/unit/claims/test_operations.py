@@ -378,3 +378,30 @@ def test_failed_builds_count_up_until_one_goes_well() -> None:
 def test_retry_after_unknown(operation: Operation, again: bool) -> None:
     """Whether an operation whose attempt left no trace may be tried again under the same id."""
     assert operation.retry_after_unknown is again
+
+
+@pytest.mark.parametrize(
+    ("vcpu", "outcome"),
+    [
+        pytest.param(3, {"VCPU": -3, "CUSTOM_BAREMETAL": -1}, id="more CPUs, the same machine"),
+        pytest.param(5, "VCPU:no_capacity", id="more than there are"),
+    ],
+)
+def test_a_resize_keeps_the_devices_that_it_is_not_about(
+    vcpu: int, outcome: dict[str, int] | str
+) -> None:
+    """The instance has machine b; a would be taken first."""
+    held_b = msgspec.structs.replace(
+        held(state=BUILT),
+        amounts={"VCPU": -1, "CUSTOM_BAREMETAL": -1},
+        units={"CUSTOM_BAREMETAL": {"b": 1}},
+    )
+    demand = demand_of({"VCPU": vcpu, "CUSTOM_BAREMETAL": 1})
+    result = Resize("old", demand).apply(host(held_b), NOW_MS)
+    if isinstance(result, Refusal):
+        assert result.reason == outcome
+        return
+    record = result.find("old")
+    assert record is not None
+    assert (record.amounts, record.units) == (outcome, {"CUSTOM_BAREMETAL": {"b": 1}})
+    assert Resize("old", demand).done(result)

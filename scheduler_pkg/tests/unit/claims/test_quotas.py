@@ -20,7 +20,7 @@ def following(rev: int = 1, counted: dict[str, int] | None = None, **slice_: int
 
 
 def row(**slice_: int) -> HostRow:
-    made = following(**slice_).founding(ROW)
+    made = following(1, None, **slice_).founding(ROW)
     assert made is not None
     return made
 

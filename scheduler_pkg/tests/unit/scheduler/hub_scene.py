@@ -81,6 +81,8 @@ class Scene:
         self.peer_errors: list[Exception] = []
         self.peers_asked = 0
         self.guests: list[GuestState] = []
+        #: Hosts that lists were told of, and what they are.
+        self.hosts: list[tuple[str, str]] = []
         self.others_answer: CommandDone | None = None
         self.hub = AgentHub(
             process="s1",
@@ -118,6 +120,9 @@ class Scene:
         if record.id == "of-a-cut-off-cell":
             raise StoreUnavailable("cut off")
         return record.id not in self.unconfirmed
+
+    async def host(self, row: HostRow) -> None:
+        self.hosts.append((row.name, row.status.value))
 
     async def guest(self, row: HostRow, state: GuestState) -> None:
         if self.tell_errors:

@@ -112,6 +112,23 @@ def test_a_host_that_returns_while_it_is_marked_down_is_up_in_the_end() -> None:
     simulated(story())
 
 
+def test_lists_hear_of_a_host_that_goes_and_comes_back() -> None:
+    """Once each: a report that says nothing new is not told."""
+
+    async def story() -> None:
+        scene = Scene()
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report()
+                await agent.report()
+            await asyncio.sleep(GRACE_S + 0.1)
+            async with scene.agent() as agent:
+                await agent.report()
+        assert scene.hosts == [("h1", "up"), ("h1", "down"), ("h1", "up")]
+
+    simulated(story())
+
+
 def test_marking_down_is_tried_again_when_the_store_fails() -> None:
     """A host must not stay up because one write failed."""
 

@@ -47,7 +47,7 @@ def only(request: Request) -> Placement:
 
 async def built(world: MovingWorld, **spec: object) -> Request:
     """A request that is built."""
-    asked = await world.ask(**spec)
+    asked = await world.ask(0.0, **spec)
     await world.until(lambda: world.stored(asked).stage is Stage.BUILT, 20, "built")
     return world.stored(asked)
 

@@ -9,7 +9,7 @@ from placer.claims.operations import AddClaim, AgentStep, Refusal, ReportInvento
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
 from placer.errors import StoreUnavailable, StoreUnknown
-from placer.history import HistoryWriter
+from placer.history import HistoryWriter, now_us
 from placer.model import records
 from placer.model.fitting import demand_of
 from placer.model.host_view import HostView
@@ -35,13 +35,16 @@ class Scene:
         )
         self.told: list[str] = []
         self.may_lapse = True
+        self.named = True
+        self.now_ms = NOW_MS
         recovery = Recovery(
             SimStores(self.store),
             self._writer,
             settings().cluster,
             HistoryWriter(None, "test"),
             tell=self._tell,
-            clock_ms=lambda: NOW_MS,
+            named=self._is_named,
+            clock_ms=lambda: self.now_ms,
         )
         self.sweeper = Sweeper(settings(), self.store, self.writer, recovery, rng=random.Random(1))
 
@@ -54,6 +57,9 @@ class Scene:
         if not self.may_lapse:
             raise StoreUnavailable("its home cell is cut off")
 
+    async def _is_named(self, record: Record) -> bool:
+        return self.named
+
     async def claimed(self, lease_until_ms: int) -> None:
         """A host with one claim that waits for its agent."""
         report = ReportInventory("h1", "h1", {"VCPU": Inventory(total=4)})
@@ -63,7 +69,7 @@ class Scene:
         await asyncio.sleep(2)
 
     async def sweep(self) -> int:
-        return await self.sweeper.sweep_bucket(0, NOW_MS)
+        return await self.sweeper.sweep_bucket(0, self.now_ms)
 
 
 def test_claim_whose_lease_ended_is_removed() -> None:
@@ -73,7 +79,7 @@ def test_claim_whose_lease_ended_is_removed() -> None:
         scene = Scene()
         await scene.claimed(lease_until_ms=NOW_MS - 1)
         await scene.sweep()
-        assert scene.store.rows["h1"].claims == ()
+        assert not scene.store.rows["h1"].claims
         assert scene.told == ["k1"]
 
     run_simulated(scenario())
@@ -99,6 +105,32 @@ def test_lapsed_claim_of_a_cut_off_cell_waits_without_its_amounts() -> None:
         await asyncio.sleep(3 * settings().cluster.claim_deadline_s)
         await scene.sweep()
         assert scene.store.rows["h1"].claims == ()
+
+    run_simulated(scenario())
+
+
+def test_claim_that_nobody_waits_for_goes_before_its_lease_ends() -> None:
+    """Its claimer died before the request named it; one that is named, or just made, stays."""
+
+    async def scenario() -> None:
+        scene = Scene()
+        scene.named = False
+        lease_ms = int(settings().cluster.claim_lease_s * 1000)
+        await scene.claimed(lease_until_ms=now_us() // 1000 + lease_ms)
+        made_ms = scene.store.rows["h1"].claims[0].created_ms
+        deadline_ms = int(settings().cluster.claim_deadline_s * 1000)
+        scene.now_ms = made_ms + deadline_ms
+        await scene.sweep()
+        assert len(scene.store.rows["h1"].claims) == 1
+        scene.now_ms = made_ms + deadline_ms + 1
+        scene.named = True
+        await scene.sweep()
+        assert len(scene.store.rows["h1"].claims) == 1
+        assert scene.told == []
+        scene.named = False
+        await scene.sweep()
+        assert not scene.store.rows["h1"].claims
+        assert scene.told == ["k1"]
 
     run_simulated(scenario())
 

@@ -73,6 +73,12 @@ class Driver(Protocol):
     async def destroy(self, order: ClaimOrder) -> None:
         """Remove the instance and all that is left of it; nothing there is success."""
 
+    async def resize(self, order: ClaimOrder) -> None:
+        """Give the instance the amounts of ``order``; it has them already is success.
+
+        Raises NoInstance.
+        """
+
     async def start(self, claim: str) -> None:
         """Let a stopped instance run again; it does already is success. Raises NoInstance."""
 

@@ -175,6 +175,12 @@ def _limits(
     return limits
 
 
+def limits_of(order: ClaimOrder, settings: Docker, machine: Machine) -> dict[str, Any]:
+    """What of a container changes when its claim is resized: devices stay as they are."""
+    limits = _limits(order, _by_class(order.amounts), settings, machine)
+    return {name: value for name, value in limits.items() if name != "Devices"}
+
+
 def _networks(order: ClaimOrder, settings: Docker) -> Iterator[tuple[str, str]]:
     """Networks of the engine, each with the address that the claim holds there."""
     for slot, units in order.units.items():

@@ -30,7 +30,7 @@ import structlog
 from placer import failpoints
 from placer.agents import division, machine
 from placer.agents.drivers.base import BuildFailed, DriverError, Guest, NoInstance
-from placer.agents.drivers.containers import Owner, Plan, guest, name_of, plan
+from placer.agents.drivers.containers import Owner, Plan, guest, limits_of, name_of, plan
 from placer.agents.drivers.engine import Engine, Exists, Missing
 from placer.agents.machine import Machine
 from placer.errors import InvalidInput
@@ -191,6 +191,10 @@ class DockerHosts:
             # The engine is at it already.
             raise DriverError(f"The removal of {name} is under way.") from error
 
+    async def resize(self, order: ClaimOrder) -> None:
+        limits = limits_of(order, self._settings, self._machine)
+        await self._on(order.claim, lambda api, name: _update(api, name, limits))
+
     # -- an instance's power
 
     async def start(self, claim: str) -> None:
@@ -225,6 +229,12 @@ class DockerHosts:
 
     async def _ask(self, claim: str, call: Callable[[docker.APIClient], T]) -> T:
         return await self._engine.ask(claim, call)
+
+
+def _update(api: docker.APIClient, name: str, limits: dict[str, Any]) -> None:
+    """Change a container's limits. The SDK's own call knows CPU quotas only, which the engine takes
+    from no container that was made with ``NanoCpus``."""
+    api._result(api._post_json(api._url("/containers/{0}/update", name), data=limits), True)
 
 
 def _join(api: docker.APIClient, wanted: Plan) -> None:

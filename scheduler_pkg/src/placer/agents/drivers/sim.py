@@ -71,6 +71,9 @@ class Sim:
         if order.claim in self._guests:
             self._note(_DESTROYED, order.claim, order.host)
 
+    async def resize(self, order: ClaimOrder) -> None:
+        self._host_of(order.claim)
+
     async def start(self, claim: str) -> None:
         self._note(_RUNS, claim, self._host_of(claim))
 

@@ -56,6 +56,7 @@ class CellsHeard:
         before = self._now_ms() - self._silent_ms
         return {cell: at_ms for cell, at_ms in self._last.items() if at_ms < before}
 
-    def last(self, cell: str) -> int:
-        """When ``cell`` was last heard; 0 if it never was."""
-        return self._last.get(cell, 0)
+    @property
+    def last(self) -> dict[str, int]:
+        """When each cell was last heard; without those that never were."""
+        return self._last

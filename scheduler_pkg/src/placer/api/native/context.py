@@ -10,6 +10,7 @@ from placer.api.native.schedulers import Schedulers
 from placer.directory import Directory
 from placer.settings import Api, Settings
 from placer.store.base import Catalog, CellStores, GlobalStore
+from placer.store.feed import Feed
 
 
 class Service:
@@ -41,3 +42,6 @@ class Service:
         self.pages = Pages(
             globals_, [cell.name for cell in settings.cluster.cells], heard.cut_off, clock_ms
         )
+        self.feed = Feed(settings, globals_, clock_ms)
+        #: Readers that follow events here.
+        self.followers = 0

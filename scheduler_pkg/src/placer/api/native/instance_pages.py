@@ -27,14 +27,19 @@ from placer.store.instances import ListOf
 ROWS_MAX: Final = 4000
 #: Rows of one query of such a page.
 _ROWS_AT_ONCE: Final = 1000
-#: Slots of the directory that the queries of a page take, one query after the other.
-_WIDTHS: Final = (4, 16, 64)
+#: Queries of a page, and slots of the first one while nothing is known of the list's density.
+_QUERIES_MAX: Final = 6
+_WIDTH: Final = 4
+#: How much wider each query may be than the one before.
+_GROWTH: Final = 8
 #: Slots of a directory read at once: two months of which each quarter of a day has an instance.
 _SLOTS_MAX: Final = 256
 #: The newest slots, looked at whether the directory has them or not: its copy may be old.
 _NEWEST: Final = 4
 #: Partitions of one query: of several cells' lists fewer slots each.
 _PARTITIONS_MAX: Final = 96
+#: Rows that one query may make the store read: of each partition as many as are asked for.
+_ROWS_READ_MAX: Final = 8000
 _REMEMBERED_S: Final = 30.0
 _DIRECTORIES_MAX: Final = 4096
 
@@ -96,6 +101,8 @@ class Pages:
         self._now_ms = now_ms
         #: owner -> (read at, slots, newest first).
         self._directories: dict[str, tuple[float, list[int]]] = {}
+        #: Slots of a list that hold a page.
+        self._spans: dict[ListOf, int] = {}
 
     async def page(self, filters: Filters, *, limit: int, after: Key | None) -> Page:
         """Up to ``limit`` instances after ``after`` in the list. Raises StoreError."""
@@ -103,45 +110,54 @@ class Pages:
         of = ListOf(project=filters.project) if filters.project else ListOf(cells=cells)
         cut_off = self._cut_off()
         position = after or (self._now_ms() + SLOT_MS, "")
-        slots, more = await self._slots(of, slot_of(position[0]))
+        slots, noted, more = await self._slots(of, slot_of(position[0]))
         found: list[InstanceView] = []
         rows = ROWS_MAX if filters.beyond_tables else limit + 1
-        for width in _WIDTHS:
-            group, slots = _cut(slots, max(1, min(width, _PARTITIONS_MAX // len(of.owners))))
-            while group:
-                wanted = _ROWS_AT_ONCE if filters.beyond_tables else limit + 1 - len(found)
-                asked = min(rows, wanted)
-                chunk = await self._store.page_instances(of, group, position, asked)
-                for known in chunk.found:
-                    if len(found) == limit:
-                        return Page(found, position)
-                    position = known.key
-                    one = merge(known, cut_off.get(known.place.cell, 0))
-                    if filters.keep(one):
-                        found.append(one)
-                if chunk.rest is None:
-                    rows -= len(chunk.found)
-                    # Before all that the group's slots can hold.
-                    position = (group[-1] * SLOT_MS, "")
-                    break
-                rows -= asked
-                position = chunk.rest
-                if rows <= 0:
-                    return Page(found, position)
-            if not slots or rows <= 0:
+        width = self._spans.get(of, _WIDTH)
+        for _ in range(_QUERIES_MAX):
+            wanted = _ROWS_AT_ONCE if filters.beyond_tables else limit + 1 - len(found)
+            asked = min(rows, wanted)
+            partitions = min(_PARTITIONS_MAX, _ROWS_READ_MAX // max(1, asked))
+            group = _group(slots, noted, min(width, max(1, partitions // len(of.owners))))
+            if not group or rows <= 0:
                 break
+            chunk = await self._store.page_instances(of, group, position, asked)
+            read = asked if chunk.rest else len(chunk.found)
+            end = slot_of(chunk.rest[0]) if chunk.rest else group[-1]
+            spanned = max(1, sum(slot >= end for slot in group if slot in noted))
+            if read:
+                self._remember(of, _needed(spanned, read, limit + 1))
+            for known in chunk.found:
+                if len(found) == limit:
+                    return Page(found, position)
+                position = known.key
+                one = merge(known, cut_off.get(known.place.cell, 0))
+                if filters.keep(one):
+                    found.append(one)
+            # Before all that the group's slots can hold, or where the query stopped.
+            position = chunk.rest or (end * SLOT_MS, "")
+            slots = [slot for slot in slots if slot < end or (chunk.rest and slot == end)]
+            rows -= read
+            width = _needed(spanned, read, _ROWS_AT_ONCE if filters.beyond_tables else limit)
         return Page(found, position if slots or more else None)
 
-    async def _slots(self, of: ListOf, at_most: int) -> tuple[list[int], bool]:
-        """Slots of the list up to ``at_most``, newest first, and whether there may be older ones."""
+    def _remember(self, of: ListOf, slots: int) -> None:
+        """How many slots of a list hold a page. Each costs the store up to a page of rows."""
+        if len(self._spans) >= _DIRECTORIES_MAX:
+            self._spans.clear()
+        self._spans[of] = slots
+
+    async def _slots(self, of: ListOf, at_most: int) -> tuple[list[int], frozenset[int], bool]:
+        """Slots up to ``at_most``, newest first; those that are noted; whether there may be older."""
         now_slot = slot_of(self._now_ms())
         newest = range(now_slot + 1, now_slot + 1 - _NEWEST, -1)
         parts = await asyncio.gather(*(self._directory(owner, at_most) for owner in of.owners))
         # Where a part was cut nothing older may be passed over.
         ends = [end for _, end in parts if end]
         least = max(ends, default=0)
-        slots = {slot for part, _ in parts for slot in part} | set(newest)
-        return sorted((s for s in slots if least <= s <= at_most), reverse=True), bool(ends)
+        noted = frozenset(slot for part, _ in parts for slot in part)
+        slots = sorted((s for s in noted | set(newest) if least <= s <= at_most), reverse=True)
+        return slots, noted, bool(ends)
 
     async def _directory(self, owner: str, at_most: int) -> tuple[list[int], int]:
         """Slots up to ``at_most``, and where they were cut (0: these are all).
@@ -162,5 +178,19 @@ class Pages:
         return [slot for slot in slots if slot <= at_most], cut
 
 
-def _cut(slots: list[int], width: int) -> tuple[list[int], list[int]]:
-    return slots[:width], slots[width:]
+def _group(slots: list[int], noted: frozenset[int], width: int) -> list[int]:
+    """The first ``width`` slots that are noted, and those between and after them that are not.
+
+    The latter are empty most of the time, and then cost the store next to nothing.
+    """
+    seen = 0
+    for index, slot in enumerate(slots):
+        seen += slot in noted
+        if seen > width:
+            return slots[:index]
+    return slots
+
+
+def _needed(spanned: int, read: int, wanted: int) -> int:
+    """Slots that hold ``wanted`` rows if they are like those ``spanned`` by ``read`` rows."""
+    return max(1, min(_GROWTH * spanned, -(-spanned * wanted // max(1, read))))

@@ -24,9 +24,10 @@ _TIME_DIGITS_MAX: Final = 15
 
 
 class InstancePage(Struct, frozen=True):
-    """Instances, newest first."""
+    """Instances, newest first. The events after `events_marker` of the first page are not in the list."""
 
     instances: list[InstanceView]
+    events_marker: str
     links: list[Link]
 
 
@@ -71,6 +72,8 @@ async def list_instances(
         tag=tag,
         changed_since_ms=_time_ms(changed_since),
     )
+    # Taken before the list is read: what changes meanwhile is told after it.
+    events_marker = paging.pack(service.feed.start_after(service.heard.last))
     page = await service.pages.page(
         filters, limit=limit, after=paging.unpack(marker, tuple[int, str])
     )
@@ -87,7 +90,7 @@ async def list_instances(
         changed_since=changed_since,
         limit=limit,
     )
-    return InstancePage(page.found, links)
+    return InstancePage(page.found, events_marker, links)
 
 
 @get("/v1/instances/{instance_id:str}")

@@ -29,6 +29,8 @@ _PARAMETERS: Final[dict[str, str]] = {
     "host": "Only those on this host: its name or its id.",
     "tag": "Only those with this tag.",
     "changed_since": "Only those that changed since this time.",
+    "since": "The marker that events are read after.",
+    "types": "Only events of these types, or of those that begin with them; with commas.",
     "instance_id": "An instance's id.",
     "lines": "How many of the last lines.",
     "operation": "`disable`, `enable`, `drain` or `evacuate`.",

@@ -48,7 +48,7 @@ def pack(key: Any) -> str:
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
 
-def unpack(marker: str, kind: type[_T]) -> _T | None:
+def unpack(marker: str, kind: type[_T], *, field: str = "marker") -> _T | None:
     """The key in ``marker``; None without one. Raises InvalidInput for one that no page gave."""
     if not marker:
         return None
@@ -64,7 +64,7 @@ def unpack(marker: str, kind: type[_T]) -> _T | None:
         raise InvalidInput(
             f"The marker {marker[:100]!r} is none that a page gave.",
             remedy="Follow the link of the page before, or leave the marker out.",
-            field="marker",
+            field=field,
         ) from None
 
 
