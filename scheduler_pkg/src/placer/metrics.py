@@ -24,6 +24,11 @@ views_dropped = Counter("placer_views_dropped_total", "Views not written: too ma
 list_queue_full = Counter(
     "placer_list_queue_full_total", "Changes of instances refused: too many wait to be listed."
 )
+webhook_calls = Counter(
+    "placer_webhook_calls_total",
+    "Events posted to webhooks: taken, refused, or given up.",
+    ["outcome"],
+)
 decisions = Counter("placer_decisions_total", "Requests decided, by outcome.", ["cell", "outcome"])
 claim_seconds = Histogram(
     "placer_claim_duration_seconds", "A claim, to its answer.", ["cell"], buckets=_SECONDS

@@ -162,6 +162,8 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     Changes of instances are listed by ``list_writers`` at once, each taking what waits: raise it on a
     slow store. ``list_queue_max`` may wait; more are refused, and agents bring them again. A build is
     listed as such when it takes longer than ``list_building_after_s``.
+    An event that a webhook does not take within ``webhook_timeout_s`` is tried ``webhook_tries_max`` times
+    in all, after ``webhook_retry_s`` first and then after twice as long each time, up to a minute.
     """
 
     listen: str = "0.0.0.0"
@@ -199,6 +201,9 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     list_writers: int = 4
     list_queue_max: int = 4096
     list_building_after_s: float = 1.0
+    webhook_tries_max: int = 8
+    webhook_retry_s: float = 1.0
+    webhook_timeout_s: float = 10.0
 
 
 class Docker(Struct, frozen=True, forbid_unknown_fields=True):
@@ -368,6 +373,11 @@ def check(settings: Settings) -> None:
         (
             min(settings.scheduler.list_writers, settings.scheduler.list_queue_max) < 1,
             "scheduler.list_writers and list_queue_max must be at least 1",
+        ),
+        (
+            not 1 <= settings.scheduler.webhook_tries_max <= 20
+            or not 0 < settings.scheduler.webhook_timeout_s <= 15,
+            "scheduler.webhook_tries_max must be 1 to 20, webhook_timeout_s at most 15",
         ),
         (
             not 1 <= settings.scheduler.network_slice <= 256,

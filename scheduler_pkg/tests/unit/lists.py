@@ -7,6 +7,7 @@ from typing import Any
 
 from placer.model.event import Event
 from placer.model.instance import Known, slot_of
+from placer.model.webhook import DeadLetter
 from placer.store.events import slot_of as event_slot
 from placer.store.instances import Change, Chunk, ListOf
 
@@ -24,6 +25,7 @@ class MemoryLists:
         self.dropped: dict[tuple[str, int, str], int] = {}
         self.histories: dict[str, dict[tuple[int, str], Event]] = {}
         self.events: dict[tuple[str, int, str], Event] = {}
+        self.dead: dict[str, dict[tuple[int, str], DeadLetter]] = {}
         self.pulses: dict[str, set[int]] = {}
         #: Queries of pages, in order.
         self.asked: list[tuple[ListOf, tuple[int, ...]]] = []
@@ -98,6 +100,16 @@ class MemoryLists:
     ) -> list[Event]:
         keys = sorted(self._told(cell, slots))
         found = [self.events[key] for key in keys if after < key[1:] < (before_ms, "")]
+        return found[:limit]
+
+    async def add_dead_letter(self, webhook: str, letter: DeadLetter) -> None:
+        self.dead.setdefault(webhook, {})[letter.event.at_ms, letter.event.id] = letter
+
+    async def dead_letters(
+        self, webhook: str, *, limit: int, before: tuple[int, str] | None = None
+    ) -> list[DeadLetter]:
+        keys = sorted(self.dead.get(webhook, {}), reverse=True)
+        found = [self.dead[webhook][key] for key in keys if before is None or key < before]
         return found[:limit]
 
     def _told(self, cell: str, slots: Sequence[int]) -> list[tuple[str, int, str]]:

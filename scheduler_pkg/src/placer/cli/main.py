@@ -26,6 +26,7 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "host": ("host", "Look at hosts; take them out of service and back."),
     "instance": ("instance", "Look at instances; act on them."),
     "event": ("event", "What happened, in all regions."),
+    "webhook": ("webhook", "Webhooks: addresses that are called for events."),
     "flavor": ("flavor", "Flavors: amounts and traits under a name."),
     "image": ("image", "Images: what their properties need of a host."),
     "server-group": ("server_group", "Server groups: instances together, or apart."),

@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any, Final
 
+import httpx
 import structlog
 
 from placer import diagnosis, failpoints
@@ -54,10 +55,12 @@ from placer.scheduler.quotas import Quotas
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.searching import Searching
 from placer.scheduler.sweeper import Sweeper
-from placer.scheduler.worklog import Opened, RequestLog
+from placer.scheduler.webhooks import Webhooks
+from placer.scheduler.worklog import Opened, RequestLog, clock_ms
 from placer.scheduler.workscan import WorkScan
 from placer.settings import Settings, read_secret
 from placer.store import Stores, open_cells
+from placer.store.feed import Feed
 
 log = structlog.get_logger(__name__)
 
@@ -212,10 +215,21 @@ class SchedulerProcess:
             rng=rng,
         )
         diagnosis.dump_on_signal(self.depths)
+        calls = await self._stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        webhooks = Webhooks(
+            settings,
+            stores.catalog.webhooks,
+            home,
+            stores.globals,
+            Feed(settings, stores.globals, clock_ms),
+            calls,
+            rng=rng,
+        )
         loops = [
             asyncio.create_task(loop)
             for loop in (
                 *(self.hub.run(), roll.run(), self.emptying.run(), self.listing.pulse()),
+                webhooks.run(),
                 *(scan.run(), sweeper.run(), quota_rows.run(), self._connect_others()),
                 *(self._announcer.run(), self.directory.run()),
             )

@@ -16,10 +16,12 @@ from placer.model.host_view import HostView
 from placer.model.quotas import Quota
 from placer.model.records import HostRow
 from placer.model.request import Request
+from placer.model.webhook import Webhook
 from placer.model.work import Work
 from placer.store.events import EventStore
 from placer.store.hints import HintStore
 from placer.store.instances import InstanceStore
+from placer.store.webhooks import DeadLetterStore
 
 T = TypeVar("T")
 
@@ -124,7 +126,7 @@ class CellStores(Protocol):
         """Raises UnknownCell, or StoreUnavailable while the cell is cut off."""
 
 
-class GlobalStore(InstanceStore, EventStore, Protocol):
+class GlobalStore(InstanceStore, EventStore, DeadLetterStore, Protocol):
     """The keyspace that every datacenter has a copy of; read and written at LOCAL_QUORUM."""
 
 
@@ -173,3 +175,7 @@ class Catalog(Protocol):
     @property
     def quotas(self) -> NamedStore[Quota]:
         """By project; each is read with the revision of its row, which grows with every change."""
+
+    @property
+    def webhooks(self) -> NamedStore[Webhook]:
+        """By id."""

@@ -54,6 +54,7 @@ _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "global.server_group_by_project": ("MODIFY",),
         "global.quota": ("MODIFY",),
         "global.service": ("MODIFY",),
+        "global.webhook": ("MODIFY",),
     },
     "placer_scheduler": {
         "cell.host": ("SELECT", "MODIFY"),
@@ -63,6 +64,7 @@ _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "cell.bucket_hint": ("SELECT", "MODIFY"),
         "cell.request": ("SELECT", "MODIFY"),
         "cell.work": ("SELECT", "MODIFY"),
+        "cell.webhook_turn": ("SELECT", "MODIFY"),
         "global": ("SELECT", "MODIFY"),
     },
     "placer_check": {

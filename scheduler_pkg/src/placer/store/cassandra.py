@@ -54,11 +54,12 @@ from placer.store.catalog import CassandraCatalog, CassandraRequestIndex
 from placer.store.events import CassandraEvents
 from placer.store.hints import CassandraHints
 from placer.store.instances import CassandraInstances
-from placer.store.list_statements import LIST_STATEMENTS
+from placer.store.list_statements import LIST_STATEMENTS, TURN_STATEMENTS
 from placer.store.records import CassandraRecords, applied
 from placer.store.requests import CassandraRequests
 from placer.store.services import CassandraServices
 from placer.store.statements import Statement, Write
+from placer.store.webhooks import CassandraDeadLetters, CassandraTurns
 
 GLOBAL_KEYSPACE: Final = "placer_global"
 
@@ -335,7 +336,7 @@ def _content(row: HostRow) -> tuple[Any, ...]:
 
 
 class CassandraCellStore(
-    CassandraRequests, CassandraRequestIndex, CassandraRecords, CassandraHints
+    CassandraRequests, CassandraRequestIndex, CassandraRecords, CassandraHints, CassandraTurns
 ):
     """``CellStore`` on one cell's keyspace."""
 
@@ -389,7 +390,7 @@ class CassandraCellStore(
         )
 
 
-class CassandraGlobalStore(CassandraInstances, CassandraEvents):
+class CassandraGlobalStore(CassandraInstances, CassandraEvents, CassandraDeadLetters):
     """``GlobalStore`` through the home cell's datacenter."""
 
     def __init__(self, session: CassandraSession, keep: config.Keep) -> None:
@@ -462,6 +463,7 @@ async def open_cells(settings: config.Settings) -> Stores:
             _cell_statements(settings.home),
             (statements.GLOBAL_STATEMENTS, GLOBAL_KEYSPACE),
             (LIST_STATEMENTS, GLOBAL_KEYSPACE),
+            (TURN_STATEMENTS, ids.keyspace_of(settings.cell)),
         ],
     )
     return Stores(settings, home)

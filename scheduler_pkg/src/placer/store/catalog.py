@@ -18,6 +18,7 @@ from placer.model.catalog import Flavor, Image
 from placer.model.groups import ServerGroup
 from placer.model.quotas import Quota
 from placer.model.request import Request
+from placer.model.webhook import Webhook
 from placer.store import statements
 from placer.store.statements import NamedTable, Statement
 
@@ -177,6 +178,7 @@ class CassandraCatalog:
         self.images = CassandraNamed(session, statements.IMAGES, Image)
         self.groups = CassandraGroups(session, made_in)
         self.quotas = CassandraQuotas(session)
+        self.webhooks = CassandraNamed(session, statements.WEBHOOKS, Webhook)
 
 
 class CassandraRequestIndex:

@@ -1,6 +1,6 @@
 """The statements of the list of instances, its history, the feed of events and the name service.
 
-All are plain. Writes carry their timestamp, which is what orders them (model/instance.py), so that
+Also those of webhooks. All but their turns are plain. Writes carry their timestamp, which is what orders them (model/instance.py), so that
 any of them may be sent again, and in any order.
 """
 
@@ -166,6 +166,42 @@ LIST_SERVICES: Final = _read(
 )
 
 
+ADD_DEAD_LETTER: Final = _write(
+    "add_dead_letter",
+    "INSERT INTO {keyspace}.dead_letter (webhook, at_ms, event, body) VALUES (?, ?, ?, ?) "
+    "USING TIMESTAMP 1 AND TTL ?",
+)
+
+DEAD_LETTERS: Final = _read(
+    "dead_letters",
+    "SELECT body FROM {keyspace}.dead_letter WHERE webhook = ? AND (at_ms, event) < (?, ?) LIMIT ?",
+    paged=False,
+)
+
+READ_TURN: Final = Statement(
+    name="read_turn",
+    cql="SELECT body FROM {keyspace}.webhook_turn WHERE id = ?",
+    consistency=Cl.LOCAL_SERIAL,
+    idempotent=True,
+)
+
+ADD_TURN: Final = Statement(
+    name="add_turn",
+    cql="INSERT INTO {keyspace}.webhook_turn (id, rev, body) VALUES (?, ?, ?) IF NOT EXISTS",
+    consistency=Cl.QUORUM,
+    serial_consistency=Cl.LOCAL_SERIAL,
+    idempotent=False,
+)
+
+CHANGE_TURN: Final = Statement(
+    name="change_turn",
+    cql="UPDATE {keyspace}.webhook_turn SET rev = ?, body = ? WHERE id = ? IF rev = ?",
+    consistency=Cl.QUORUM,
+    serial_consistency=Cl.LOCAL_SERIAL,
+    idempotent=False,
+)
+
+
 def _of(table: ListTable) -> tuple[Statement, ...]:
     return table.put, table.end, table.guest, table.reach, table.page, table.drop
 
@@ -189,4 +225,8 @@ LIST_STATEMENTS: Final = (
     PULSES_AFTER,
     PUT_SERVICE,
     LIST_SERVICES,
+    ADD_DEAD_LETTER,
+    DEAD_LETTERS,
 )
+
+TURN_STATEMENTS: Final = (READ_TURN, ADD_TURN, CHANGE_TURN)

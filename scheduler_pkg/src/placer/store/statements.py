@@ -258,6 +258,7 @@ def _named(table: str) -> NamedTable:
 FLAVORS: Final = _named("flavor")
 IMAGES: Final = _named("image")
 QUOTAS: Final = _named("quota")
+WEBHOOKS: Final = _named("webhook")
 
 GET_SERVER_GROUP: Final = Statement(
     name="get_server_group",
@@ -339,6 +340,7 @@ GLOBAL_STATEMENTS: Final = (
     *(FLAVORS.get, FLAVORS.page, FLAVORS.put),
     *(IMAGES.get, IMAGES.page, IMAGES.put),
     *(QUOTAS.get, QUOTAS.page, QUOTAS.put),
+    *(WEBHOOKS.get, WEBHOOKS.page, WEBHOOKS.put),
     GET_SERVER_GROUP,
     PUT_SERVER_GROUP,
     PUT_SERVER_GROUP_BY_PROJECT,

@@ -13,6 +13,7 @@ from placer.model.host_view import HostView
 from placer.model.records import HostRow
 from placer.model.request import Request
 from placer.model.service import Service
+from placer.model.webhook import Webhook
 from placer.model.work import Work
 
 from ..lists import MemoryLists
@@ -160,6 +161,7 @@ class MemoryCatalog:
         self.images: MemoryNamed[Image] = MemoryNamed()
         self.groups = MemoryGroups()
         self.quotas = MemoryQuotas()
+        self.webhooks: MemoryNamed[Webhook] = MemoryNamed()
 
 
 class MemoryServices:

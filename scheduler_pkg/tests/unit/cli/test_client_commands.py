@@ -265,3 +265,26 @@ def test_the_token_may_be_a_file(live: Live, placer: Run, tmp_path: Path) -> Non
     file = tmp_path / "api-token"
     file.write_text(live.token + "\n")
     assert placer("host", "list", "--token", str(file)).code == Exit.DONE
+
+
+def test_webhooks_and_events(live: Live, placer: Run) -> None:
+    """A webhook is made with a secret that is shown once, listed and deleted; events are printed."""
+    made = json.loads(
+        placer("webhook", "create", "https://h/in", "--type", "instance", "--json").out
+    )
+    assert made["secret"]
+    assert "secret" not in placer("webhook", "show", made["id"]).out
+    assert "https://h/in" in placer("webhook", "list").out
+    assert placer("webhook", "dead-letters", made["id"]).code == Exit.DONE
+    assert placer("webhook", "delete", made["id"]).code == Exit.DONE
+    assert placer("webhook", "show", made["id"]).code == Exit.NOT_FOUND
+    marker = json.loads(placer("event", "list", "--json").out)["marker"]
+    now_ms = time.time_ns() // 10**6
+    one = factories.instance(1, created_ms=now_ms, updated_ms=now_ms, name="web-1")
+    asyncio.run(live.stores.globals.write_changes([factories.placed(one, by="ann")]))
+    asyncio.run(live.stores.globals.add_pulse("nyc1", now_ms - 4000))
+    told = placer("event", "list", "--since", marker).out
+    assert "instance.running  i1  in nyc1  by ann" in told
+    shown = placer("instance", "show", "i1").out
+    assert "web-1" in shown
+    assert "ann" in shown

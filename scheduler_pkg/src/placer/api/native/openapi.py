@@ -31,6 +31,7 @@ _PARAMETERS: Final[dict[str, str]] = {
     "changed_since": "Only those that changed since this time.",
     "since": "The marker that events are read after.",
     "types": "Only events of these types, or of those that begin with them; with commas.",
+    "webhook_id": "A webhook's id.",
     "instance_id": "An instance's id.",
     "lines": "How many of the last lines.",
     "operation": "`disable`, `enable`, `drain` or `evacuate`.",

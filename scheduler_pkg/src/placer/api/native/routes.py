@@ -20,6 +20,7 @@ from placer.api.native import (
     services,
     versions,
     vocabulary,
+    webhooks,
 )
 from placer.http import strict_body
 
@@ -39,6 +40,11 @@ ROUTES: Final = (
     actions.act_on_instance,
     actions.show_instance_log,
     events.list_events,
+    webhooks.list_webhooks,
+    webhooks.create_webhook,
+    webhooks.show_webhook,
+    webhooks.delete_webhook,
+    webhooks.list_dead_letters,
     definitions.list_flavors,
     definitions.show_flavor,
     definitions.put_flavor,
