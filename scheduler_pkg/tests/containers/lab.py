@@ -309,6 +309,8 @@ class Lab:
     async def failed(self, row: object, record: Record, why: str) -> None:
         self.failures[record.id] = why
 
+    def adopted(self, row: object, record: Record) -> None: ...
+
     async def lapsed(self, row: object, record: Record) -> None: ...
 
     async def gone(self, row: object, record: Record) -> None:

@@ -29,6 +29,9 @@ class Events(Protocol):
     async def confirmed(self, record: Record) -> bool:
         """Whether the claim's request names it: whoever asked was or will be told of it."""
 
+    def adopted(self, row: HostRow, record: Record) -> None:
+        """The build begins; for lists only."""
+
     async def built(self, row: HostRow, record: Record) -> None:
         """BUILT is on the row."""
 

@@ -52,6 +52,8 @@ class Steps:
                 reason = RETRY if result.reason == TAGGED else result.reason
                 return StepDone(seq=step.seq, ok=False, reason=reason)
             record = result.find(step.claim)
+            if step.kind is StepKind.ADOPT and record is not None:
+                self._events.adopted(result, record)
             if step.kind is StepKind.BUILT and record is not None:
                 await self._events.built(result, record)
             if step.kind is StepKind.DELETING and record is not None:

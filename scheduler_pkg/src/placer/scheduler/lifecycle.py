@@ -77,6 +77,10 @@ class Lifecycle:
         request = await self._request(record)
         return request is not None and any(held.claim == record.id for held in request.held)
 
+    def adopted(self, row: HostRow, record: Record) -> None:
+        """The build begins; one that takes long is listed as such."""
+        self._listing.building(row, record, lambda: self._remembered(record))
+
     async def built(self, row: HostRow, record: Record) -> None:
         """The instance runs. One that no request names (any more) is given up again."""
         request = await self._remembered(record)

@@ -15,7 +15,7 @@ writes what is there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -131,11 +131,14 @@ class Listing:
             )
         )
 
-    def building(self, row: HostRow, record: Record, request: Request | None) -> None:
+    def building(
+        self, row: HostRow, record: Record, find: Callable[[], Awaitable[Request | None]]
+    ) -> None:
         """A build began. It is listed if it takes longer than ``list_building_after_s``.
 
         Most builds are over by then, and one that is not costs a write more. Lost with the process.
         One that a moving instance is to come to is not listed before it is there.
+        ``find`` gives the request.
         """
         if record.epoch or len(self._building) >= self._settings.scheduler.background_writes_max:
             return
@@ -143,10 +146,16 @@ class Listing:
         self._building[record.id] = asyncio.get_running_loop().call_later(
             self._settings.scheduler.list_building_after_s,
             lambda: self._background.start(
-                "list_building",
-                self.place(row, record, InstanceState.BUILDING, request=request),
+                "list_building", self._still_building(row, record, find)
             ),
         )
+
+    async def _still_building(
+        self, row: HostRow, record: Record, find: Callable[[], Awaitable[Request | None]]
+    ) -> None:
+        request = await find()
+        if record.id in self._building:
+            await self.place(row, record, InstanceState.BUILDING, request=request)
 
     async def guest(self, row: HostRow, record: Record, said: GuestState, *, by: str = "") -> None:
         """What an agent says of its instance. Safe to repeat. Raises StoreError, Overloaded."""

@@ -414,6 +414,8 @@ class Bench:
     async def failed(self, row: HostRow, record: Record, why: str) -> None:
         self.failures.append((record.id, why))
 
+    def adopted(self, row: HostRow, record: Record) -> None: ...
+
     async def lapsed(self, row: HostRow, record: Record) -> None: ...
 
     async def gone(self, row: HostRow, record: Record) -> None:

@@ -121,6 +121,8 @@ class Scene:
             raise StoreUnavailable("cut off")
         return record.id not in self.unconfirmed
 
+    def adopted(self, row: HostRow, record: Record) -> None: ...
+
     async def host(self, row: HostRow) -> None:
         self.hosts.append((row.name, row.status.value))
 
