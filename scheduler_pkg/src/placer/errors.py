@@ -13,6 +13,7 @@
     ├── Unauthorized             no or a wrong token
     ├── Overloaded               a bound was reached; try again later
     ├── NoScheduler              no scheduler of the cell can be reached
+    ├── Unreachable              a process does not answer
     ├── NoAgent                  no agent serves the host now
     ├── AgentSilent              UNKNOWN: an agent was asked and did not answer
     ├── Conflict                 the world moved; read again and decide again
@@ -179,6 +180,13 @@ class NoScheduler(PlacerError):
     """No scheduler of the cell could be reached; nothing was claimed."""
 
     code = "placer.no_scheduler"
+    status = 503
+
+
+class Unreachable(PlacerError):
+    """A process of the name service did not answer, or cannot be reached from here; nothing was done."""
+
+    code = "placer.unreachable"
     status = 503
 
 

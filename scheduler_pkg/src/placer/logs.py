@@ -13,6 +13,8 @@ import msgspec
 import structlog
 from structlog.typing import Processor
 
+from placer import diagnosis
+
 #: Libraries that say much at INFO and nothing that an operator needs.
 _QUIET: Final = ("cassandra", "httpx", "httpcore", "uvicorn", "websockets")
 
@@ -32,6 +34,7 @@ def configure(process: str, level: int = logging.INFO) -> None:
 
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
+        diagnosis.note,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         name_process,

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
+from placer import redaction
 from placer.errors import InvalidInput, UnknownCell
 
 _DAY_S: Final = 86_400
@@ -79,6 +80,8 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     coordinator waits for its own answer. ``work_shards`` partitions share the work rows of a cell: raise it above a
     thousand requests a second; it cannot be changed while requests are open. Each cell says every
     ``pulse_every_s`` that it is there; one that is silent for three of them is listed as cut off.
+    Each API server and scheduler says every ``announce_every_s`` that it runs and where: that long others
+    take to hear of a new one, and three times that long to call it silent.
     ``move_deadline_s``: how long a move of an instance may take that says nothing else; raise it where
     builds are slow.
     """
@@ -92,6 +95,7 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
     record_retention_s: float = 600.0
     keep: Keep = field(default_factory=Keep)
     pulse_every_s: float = 5.0
+    announce_every_s: float = 10.0
     move_deadline_s: float = 600.0
 
     def cell(self, name: str) -> Cell:
@@ -128,6 +132,8 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     token_file: Path
     listen: str = "0.0.0.0"
     port: int = 8700
+    advertise: str = ""
+    advertise_wan: str = ""
     body_bytes_max: int = 1_048_576
     wait_max_s: float = 30.0
     inflight_max: int = 256
@@ -138,6 +144,8 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
 class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     """Choosing and claiming.
 
+    ``advertise`` is this process's base URL for others of its region, ``advertise_wan`` the one for
+    other regions; the name service tells them.
     ``sample_buckets`` partitions of ``host_view`` are read for a decision, in parallel; when nothing
     fits, more, up to ``buckets_max``. One of the ``pick_from`` best is picked at random: raise it
     when many schedulers collide. ``attempts_max`` bounds the tries of one request.
@@ -161,6 +169,7 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = "0.0.0.0"
     port: int = 8790
     advertise: str = ""
+    advertise_wan: str = ""
     sample_buckets: int = 1
     buckets_max: int = 64
     pick_from: int = 12
@@ -358,6 +367,10 @@ def check(settings: Settings) -> None:
             "cluster.pulse_every_s must be 1 to 60",
         ),
         (
+            not 1 <= cluster.announce_every_s <= 60,
+            "cluster.announce_every_s must be 1 to 60",
+        ),
+        (
             min(settings.scheduler.list_writers, settings.scheduler.list_queue_max) < 1,
             "scheduler.list_writers and list_queue_max must be at least 1",
         ),
@@ -424,4 +437,5 @@ def read_secret(path: Path) -> str:
         ) from error
     if not secret:
         raise InvalidInput(f"The secret {path} is empty.", remedy="Delete it and deploy again.")
+    redaction.remember(secret)
     return secret

@@ -96,6 +96,13 @@ def urls(cell: str) -> list[str]:
     return [f"http://{cell}-{n}" for n in range(2)]
 
 
+class Whereabouts:
+    """A name service that knows the addresses of every cell."""
+
+    def schedulers(self, cell: str) -> list[str]:
+        return urls(cell)
+
+
 class CellSim(SimStore):
     """A simulated cell with hints and an index of requests, which no rule depends on."""
 
@@ -304,6 +311,7 @@ class World:
             self.cells,
             httpx.AsyncClient(transport=transport),
             1000,
+            Whereabouts(),
             clock_us=now_us,
         )
 

@@ -16,27 +16,34 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "settings": set(),
     "failpoints": set(),
+    "tracing": set(),
+    "redaction": set(),
+    "diagnosis": set(),
     "metrics": set(),
     "percentiles": set(),
-    "logs": set(),
+    "logs": {"diagnosis"},
     "model": set(),
     "history": {"model"},
+    "directory": {"model", "store"},
     "http": {"logs", "metrics"},
     "store": {"model"},
     "claims": {"model", "store", "history", "metrics"},
-    "scheduler": {"model", "store", "claims", "history", "metrics", "http", "logs"},
-    "agents": {"model", "logs"},
-    "api": {"model", "store", "http", "logs", "metrics"},
+    "scheduler": {
+        *("model", "store", "claims", "history", "metrics", "http", "logs"),
+        *("directory", "diagnosis"),
+    },
+    "agents": {"model", "logs", "diagnosis"},
+    "api": {"model", "store", "http", "logs", "metrics", "directory", "diagnosis"},
     "checker": {"model", "history", "store"},
     "replay": {"model", "percentiles"},
     "report": {"percentiles"},
     "__main__": {"cli"},
     "cli": {
         *("model", "store", "scheduler", "agents", "api", "checker", "replay", "report"),
-        *("http", "logs", "history", "percentiles"),
+        *("http", "logs", "history", "percentiles", "diagnosis"),
     },
 }
-LOWEST = {"errors", "settings", "failpoints"}
+LOWEST = {"errors", "settings", "failpoints", "tracing", "redaction"}
 
 
 def part_of(module: str) -> str:

@@ -36,7 +36,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from placer import failpoints
+from placer import failpoints, tracing
 from placer.agents.commands import WORKERS, Commands
 from placer.agents.decisions import Action, decide
 from placer.agents.drivers.base import Driver, DriverError, Life
@@ -76,6 +76,8 @@ _BACKOFF_S: Final = 0.1
 _BACKOFF_MAX_S: Final = 5.0
 _REPORT_TRIES_MAX: Final = 3
 _WHY_CHARS_MAX: Final = 200
+#: Of the schedulers that a Welcome names.
+_SCHEDULERS_MAX: Final = 64
 #: A batch of hosts may need this many answers' time.
 _REPORT_TIMEOUTS: Final = 4
 #: Refusals of a step: the claim is not on the row; it is being deleted.
@@ -117,7 +119,8 @@ class Agent:
     ) -> None:
         self._settings = _checked(settings)
         self._cell = settings.cell
-        self._urls = _from(self._settings.name, [agent_url(u) for u in settings.home.schedulers])
+        self._settings_urls = [agent_url(url) for url in settings.home.schedulers]
+        self._urls = _from(self._settings.name, self._settings_urls)
         self._driver = driver
         self._journal = journal
         self._connect = connect
@@ -193,7 +196,8 @@ class Agent:
         """Connect for ever: one scheduler after the other at once, then growing, jittered waits."""
         await self._first_look()
         failures = 0
-        for url in itertools.cycle(self._urls):
+        for turn in itertools.count():
+            url = self._urls[turn % len(self._urls)]
             self._hosts.clear()
             try:
                 async with self._connect(url) as socket:
@@ -231,6 +235,7 @@ class Agent:
         )
         scheduler = await link.greet(self._settings.name, self._cell)
         log.info("connected", url=url, scheduler=scheduler)
+        self._learn(link.schedulers)
         reader = asyncio.create_task(link.read(), name="reader")
         self._link, self._scheduler = link, scheduler
         try:
@@ -241,6 +246,12 @@ class Agent:
             await asyncio.wait({reader})
             if not reader.cancelled() and not isinstance(reader.exception(), LinkLost):
                 reader.result()
+
+    def _learn(self, schedulers: tuple[str, ...]) -> None:
+        """Connect to ``schedulers`` too from here on. Those of the settings stay: what a scheduler
+        says is never the only way back. Bounded: only the newest word counts."""
+        known = [*self._settings_urls, *map(agent_url, schedulers[:_SCHEDULERS_MAX])]
+        self._urls = _from(self._settings.name, list(dict.fromkeys(known)))
 
     async def _report_forever(self, link: Link) -> None:
         """All batches at once after connecting, as hosts that are not back within the scheduler's
@@ -337,6 +348,7 @@ class Agent:
                 continue
             self._busy.add(claim)
             self._idle.clear()
+            tracing.bind(order.trace)
             try:
                 await self._carry(order)
             except (LinkLost, _Abandoned) as error:

@@ -164,6 +164,8 @@ class Link:
         self._reported: Reported | None = None
         self._lost = asyncio.Event()
         self._why = LinkLost("The connection broke.")
+        #: Base URLs of the cell's schedulers, as the one that was greeted knows them.
+        self.schedulers: tuple[str, ...] = ()
 
     async def greet(self, agent: str, cell: str) -> str:
         """Say hello; returns the scheduler's name. To be called once, before ``read``."""
@@ -183,6 +185,7 @@ class Link:
                 f"The scheduler answered Hello with {answer!r}.",
                 remedy=f"This agent speaks protocol {self._versions}.",
             )
+        self.schedulers = answer.schedulers
         return answer.scheduler
 
     async def read(self) -> None:

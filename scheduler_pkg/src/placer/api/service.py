@@ -11,15 +11,18 @@ from typing import Any, Protocol
 import httpx
 from litestar import Litestar
 
-from placer import failpoints, http
-from placer.api.native import document, openapi, routes, versions
+from placer import diagnosis, failpoints, http
+from placer.api.native import diagnoses, document, openapi, routes, versions
 from placer.api.native.cells_heard import CellsHeard, clock_ms
 from placer.api.native.context import Service
 from placer.api.native.intake import Intake, scheduler_client
 from placer.api.native.schedulers import Schedulers
+from placer.directory import Announcer, Directory
 from placer.errors import InvalidInput
+from placer.model.service import ServiceKind
 from placer.settings import Api, Settings, read_secret
 from placer.store.base import Catalog, CellStore, GlobalStore
+from placer.store.services import ServiceStore
 
 _GRACE_S = 5.0
 #: Names no request: reading it asks the own cell's keyspace and nothing else.
@@ -35,7 +38,12 @@ class Stores(Protocol):
     @property
     def catalog(self) -> Catalog: ...
 
+    @property
+    def services(self) -> ServiceStore: ...
+
     async def cell(self, name: str) -> CellStore: ...
+
+    def nodes(self) -> dict[str, dict[str, str]]: ...
 
     async def close(self) -> None: ...
 
@@ -69,10 +77,22 @@ def application(
             async with scheduler_client(
                 settings, service_token, api.inflight_max, transport
             ) as client:
-                intake = Intake(settings, stores, client, api.inflight_max)
+                announcer = Announcer(
+                    settings,
+                    ServiceKind.API,
+                    stores.services,
+                    api=(versions.VERSIONS.min_version, versions.VERSIONS.max_version),
+                )
+                await announcer.say()
+                directory = Directory(settings, stores.services)
+                await directory.look()
+                intake = Intake(settings, stores, client, api.inflight_max, directory)
                 heard = CellsHeard(settings.cluster, stores.globals, clock_ms)
                 await heard.look()
-                looking = asyncio.create_task(heard.run())
+                loops = [
+                    asyncio.create_task(loop)
+                    for loop in (heard.run(), directory.run(), announcer.run())
+                ]
                 app.state.service = Service(
                     settings,
                     api,
@@ -80,12 +100,17 @@ def application(
                     stores.globals,
                     stores.catalog,
                     intake,
-                    Schedulers(settings, client),
+                    Schedulers(settings, client, directory),
                     heard,
+                    directory,
+                    diagnoses.Diagnoses(settings, stores, directory, intake, heard, client),
                 )
+                diagnosis.dump_on_signal(intake.depths)
                 yield
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
+                for task in loops:
+                    task.cancel()
+                await asyncio.gather(*loops, return_exceptions=True)
+                await announcer.say(stopped=True)
                 await intake.close(_GRACE_S)
         finally:
             await stores.close()
@@ -96,7 +121,7 @@ def application(
         await store.get_request(f"{settings.cell}.{_PROBE}")
 
     return http.create_app(
-        [routes.router()],
+        [routes.router(), diagnoses.show_own_diagnosis],
         token=read_secret(api.token_file),
         ready=own_cell_answers,
         lifespan=lifespan,

@@ -106,6 +106,7 @@ class AddClaim(Change, frozen=True):
     aggregates: tuple[str, ...] = ()
     anchor: str = ""
     image: str = ""
+    trace: str = ""
     epoch: int = 0
     shares: tuple[str, ...] = ()
 
@@ -151,6 +152,7 @@ class AddClaim(Change, frozen=True):
             group=self.group,
             data={"anchor": self.anchor} if self.anchor else {},
             image=self.image,
+            trace=self.trace,
             epoch=self.epoch,
             shares=self.shares,
         )

@@ -31,6 +31,8 @@ _COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "image": ("image", "Images: what their properties need of a host."),
     "server-group": ("server_group", "Server groups: instances together, or apart."),
     "quota": ("quota", "Quotas: how much of each resource class a project may hold."),
+    "service": ("service", "Which processes run, and where."),
+    "diag": ("diag", "Collect what all processes say of themselves."),
     "version": ("version", "Print the versions of this program and the API."),
     "api": ("api", "Serve the HTTP API."),
     "scheduler": ("scheduler", "Decide and claim; hold the agents' connections."),

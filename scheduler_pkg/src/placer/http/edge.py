@@ -13,6 +13,7 @@ from litestar import Litestar, Response
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
+from placer import tracing
 from placer.errors import Overloaded, PlacerError
 from placer.http.answers import error_response, fault
 from placer.http.probes import PROBES
@@ -70,6 +71,7 @@ class Edge:
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        tracing.bind(_trace_of(scope))
         started = time.perf_counter()
         status = 0
         extra = [_id_header(request_id)]
@@ -123,6 +125,14 @@ def _choose_request_id(scope: Scope) -> str:
             if _REQUEST_ID_FORM.fullmatch(given):
                 return given
     return f"req-{uuid.uuid4()}"
+
+
+def _trace_of(scope: Scope) -> str:
+    """The caller's trace id if it gave one, else a new one."""
+    given = [value for name, value in scope["headers"] if name == tracing.HEADER.encode()]
+    return (
+        tracing.given_in(given[0].decode("latin-1")) if len(given) == 1 else ""
+    ) or tracing.new()
 
 
 def _id_header(request_id: str) -> Header:

@@ -123,10 +123,14 @@ class Step(Struct, frozen=True, tag="step", omit_defaults=True):
 
 
 class Welcome(Struct, frozen=True, tag="welcome"):
-    """The scheduler's name, and the version that both speak from here on."""
+    """The scheduler's name, the version that both speak from here on, and all schedulers of the cell.
+
+    ``schedulers`` are base URLs, where else to connect; an agent that ignores them knows those of its settings.
+    """
 
     scheduler: str
     protocol: int = VERSIONS.newest
+    schedulers: tuple[str, ...] = ()
 
 
 class Reported(Struct, frozen=True, tag="reported"):
@@ -139,7 +143,8 @@ class Reported(Struct, frozen=True, tag="reported"):
 class ClaimOrder(Struct, frozen=True, omit_defaults=True):
     """A claim of one of the agent's hosts, in the state the row has it.
 
-    ``image``: what its instance is made from; empty: what the driver is set to.
+    ``image``: what its instance is made from; empty: what the driver is set to. ``trace``: the trace
+    id of its request.
     """
 
     claim: str
@@ -149,6 +154,7 @@ class ClaimOrder(Struct, frozen=True, omit_defaults=True):
     amounts: dict[str, int]
     units: dict[str, dict[str, int]] = {}
     image: str = ""
+    trace: str = ""
 
 
 class Command(Struct, frozen=True, tag="command", omit_defaults=True):

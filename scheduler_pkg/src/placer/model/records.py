@@ -109,6 +109,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     ``group`` is the server group it belongs
     to, ``data`` what a row that is not a host keeps with an entry, ``tag`` as the module says.
     ``shares`` names the rows (cell/row) with an entry that goes with this claim.
+    ``trace`` is its request's trace id.
     ``epoch`` counts the claims that its consumer had before this one: it grows with every move.
     """
 
@@ -133,6 +134,7 @@ class Record(Struct, frozen=True, omit_defaults=True):
     image: str = ""
     epoch: int = 0
     shares: tuple[str, ...] = ()
+    trace: str = ""
 
     @property
     def is_claim(self) -> bool:

@@ -16,7 +16,7 @@ agent gets every claim of its hosts after each report.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import structlog
@@ -104,7 +104,10 @@ class AgentHub:
         grace_s: float,
         deadline_s: float,
         versions: Versions = VERSIONS,
+        schedulers: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
+        """``schedulers``: base URLs of the cell's schedulers, for agents to know."""
+        self._schedulers = schedulers
         self._process = process
         self._cell = cell
         self._read_row = read_row
@@ -244,7 +247,7 @@ class AgentHub:
             earlier.refuse(f"Another connection of agent {hello.agent} replaced this one.")
             self._forget(earlier)
         self._connections[hello.agent] = connection
-        await connection.say(Welcome(scheduler=self._process, protocol=chosen))
+        await connection.say(Welcome(self._process, chosen, self._schedulers()))
         log.info("agent_connected", agent=hello.agent, protocol=chosen)
         return connection
 
@@ -472,4 +475,5 @@ def _order(host: str, record: Record) -> ClaimOrder:
         amounts={name: -amount for name, amount in record.amounts.items()},
         units=record.units,
         image=record.image,
+        trace=record.trace,
     )

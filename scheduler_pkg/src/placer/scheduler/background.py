@@ -31,6 +31,11 @@ class Background:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    @property
+    def running(self) -> int:
+        """Tasks under way."""
+        return len(self._tasks)
+
     async def close(self, grace_s: float) -> None:
         """Let what runs finish within ``grace_s``, then cancel it."""
         if self._tasks:

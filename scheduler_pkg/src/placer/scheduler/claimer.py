@@ -265,6 +265,7 @@ class Claimer:
                 group_max=facts.group.max_per_host if facts else 0,
                 aggregates=spec.aggregates,
                 image=spec.image,
+                trace=request.trace,
                 epoch=moving.epoch + 1 if moving else 0,
             )
             for _ in range(want.count)

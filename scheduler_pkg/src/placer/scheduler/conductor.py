@@ -25,7 +25,7 @@ from typing import Final
 
 import structlog
 
-from placer import failpoints, metrics
+from placer import failpoints, metrics, tracing
 from placer.errors import NotFound, Overloaded, PlacerError
 from placer.history import Acknowledged, HistoryWriter, now_us
 from placer.model.moves import settled_stage
@@ -136,6 +136,14 @@ class Conductor:
         """Those of ``requests`` that this process works on."""
         return {request for request in requests if request in self._jobs}
 
+    def depths(self) -> dict[str, int]:
+        """How many requests are in hand here, how many of them wait, and how many do for a turn."""
+        return {
+            "requests": len(self._jobs),
+            "requests_parked": self._parked,
+            "requests_for_a_turn": self._turns.waiting,
+        }
+
     async def close(self, grace_s: float) -> None:
         """Take no more, finish decisions within ``grace_s``; the log has what is left."""
         self._closing = True
@@ -150,6 +158,7 @@ class Conductor:
     # -- a job
 
     async def _carry(self, job: _Job) -> None:
+        tracing.bind(job.request.trace)
         try:
             await self._finish(job)
         except PlacerError as error:

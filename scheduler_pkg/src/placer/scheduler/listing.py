@@ -20,7 +20,7 @@ from typing import Final
 
 import structlog
 
-from placer import metrics
+from placer import metrics, tracing
 from placer.errors import Overloaded, StoreError
 from placer.model import event as events
 from placer.model import ids
@@ -216,6 +216,11 @@ class Listing:
                 log.warning("pulse_not_written", error=str(error))
             await asyncio.sleep((every_ms - self._now_ms() % every_ms) / 1000)
 
+    @property
+    def waiting(self) -> int:
+        """Changes that wait to be written."""
+        return len(self._waiting)
+
     async def close(self, grace_s: float) -> None:
         """Let writes end within ``grace_s``; what is not listed then, agents bring again."""
         for handle in self._building.values():
@@ -284,7 +289,7 @@ class Listing:
             request=record.request if record else "",
             by=by or self._settings.process,
             why=why,
-            trace=request.trace if request else "",
+            trace=_trace(record, request),
         )
 
     async def _write(self, change: Change) -> None:
@@ -335,6 +340,13 @@ class Listing:
         handle = self._building.pop(claim, None)
         if handle is not None:
             handle.cancel()
+
+
+def _trace(record: Record | None, request: Request | None) -> str:
+    """The trace of what an event tells of: its request's, else that of the call that caused it."""
+    if request is not None and request.trace:
+        return request.trace
+    return (record.trace if record is not None else "") or tracing.current()
 
 
 def made_ms(record: Record) -> int:

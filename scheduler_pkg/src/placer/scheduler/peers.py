@@ -10,19 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import httpx
 import msgspec
 import structlog
 from msgspec import Struct
 
+from placer import tracing
 from placer.errors import AgentSilent, Overloaded, PlacerError
 from placer.model.messages import CommandDone
 from placer.model.records import Record
 from placer.model.work import Work
 from placer.scheduler.guest_commands import GuestCommand
-from placer.settings import Cluster
 
 log = structlog.get_logger(__name__)
 
@@ -62,28 +62,37 @@ class RequestList(Struct, frozen=True):
     requests: tuple[str, ...]
 
 
+class Whereabouts(Protocol):
+    """Where schedulers are: placer.directory."""
+
+    def schedulers(self, cell: str) -> Sequence[str]: ...
+
+    async def look(self) -> None: ...
+
+
 class Peers:
-    """The scheduler processes of all cells, as the settings name them; ``own`` is this one's URL."""
+    """The scheduler processes of all cells, as the name service knows them; ``own`` is this one's URL."""
 
     def __init__(
         self,
-        cluster: Cluster,
+        directory: Whereabouts,
         own: str,
         service_token: str,
         *,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._cluster = cluster
+        self._directory = directory
         self._own = own
         self._client = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {service_token}"},
             timeout=_TIMEOUT_S,
+            event_hooks={"request": [tracing.hand_on]},
             transport=transport,
         )
 
     def of(self, cell: str) -> Sequence[str]:
         """Base URLs of the other scheduler processes of ``cell``."""
-        return [url for url in self._cluster.cell(cell).schedulers if url != self._own]
+        return [url for url in self._directory.schedulers(cell) if url != self._own]
 
     async def notify(self, notification: Notification) -> None:
         """Tell the host's cell of a claim; one of its processes holds the agent's connection."""
@@ -98,6 +107,8 @@ class Peers:
         With ``agent`` a connection of that agent that is left over elsewhere is given up. Raises
         PlacerError when a process is silent: its hosts cannot be told from lost ones.
         """
+        # A process says where it is before it takes agents, so this look shows all that may serve one.
+        await self._directory.look()
         others = self.of(cell)
         answers = await self._serves(others, HostList(tuple(hosts), agent))
         silent = [url for url, answer in zip(others, answers, strict=True) if answer is None]

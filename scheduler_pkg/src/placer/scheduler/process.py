@@ -17,17 +17,20 @@ from typing import Any, Final
 import httpx
 import structlog
 
-from placer import failpoints
+from placer import diagnosis, failpoints
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
 from placer.claims.shares import Shares
 from placer.claims.writeset import WriteSets
+from placer.diagnosis import Diagnosis
+from placer.directory import Announcer, Directory
 from placer.errors import Overloaded, PlacerError
 from placer.history import HistoryWriter
 from placer.model import groups
 from placer.model.groups import ServerGroup
 from placer.model.ids import cell_of
 from placer.model.records import HostRow, Record
+from placer.model.service import ServiceKind
 from placer.model.work import Work
 from placer.scheduler.actions import Actions
 from placer.scheduler.addresses import Addresses
@@ -77,13 +80,12 @@ class SchedulerProcess:
         self._background = Background(settings.scheduler.background_writes_max)
         self._shares = Shares(self._writer, settings.cluster.claim_deadline_s)
         self._history = HistoryWriter(settings.history.dir, settings.process)
-        self._peers = Peers(
-            settings.cluster,
-            settings.scheduler.advertise,
-            read_secret(settings.service_token_file),
-        )
+        self._service_token = read_secret(settings.service_token_file)
         self._stack = AsyncExitStack()
         self._stores: Stores
+        self._peers: Peers
+        self._announcer: Announcer
+        self.directory: Directory
         self._write_sets: WriteSets
         self._requests: RequestLog
         self.placing: Placing
@@ -103,6 +105,11 @@ class SchedulerProcess:
         settings, cluster, rng = self._settings, self._settings.cluster, self._rng
         self._stores = stores = await open_cells(settings)
         home = await stores.cell(settings.cell)
+        self._announcer = Announcer(settings, ServiceKind.SCHEDULER, stores.services)
+        await self._announcer.say()
+        self.directory = Directory(settings, stores.services)
+        await self.directory.look()
+        self._peers = Peers(self.directory, settings.scheduler.advertise, self._service_token)
         self._writers[settings.cell] = writer = self._new_writer(home)
         self._requests = requests = RequestLog(settings.process, stores, cluster.claim_deadline_s)
         self._write_sets = WriteSets(
@@ -182,6 +189,7 @@ class SchedulerProcess:
             events=self._lifecycle,
             served_elsewhere=self._served_elsewhere,
             command_elsewhere=partial(self._peers.command, settings.cell),
+            schedulers=partial(self.directory.schedulers, settings.cell),
             grace_s=settings.scheduler.agent_grace_s,
             deadline_s=cluster.claim_deadline_s,
         )
@@ -206,6 +214,7 @@ class SchedulerProcess:
             self.hub.suspect,
             rng=rng,
         )
+        diagnosis.dump_on_signal(self.depths)
         calls = await self._stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         webhooks = Webhooks(
             settings,
@@ -222,6 +231,7 @@ class SchedulerProcess:
                 *(self.hub.run(), roll.run(), self.emptying.run(), self.listing.pulse()),
                 webhooks.run(),
                 *(scan.run(), sweeper.run(), quota_rows.run(), self._connect_others()),
+                *(self._announcer.run(), self.directory.run()),
             )
         ]
         self._stack.push_async_callback(self._stop, loops)
@@ -255,6 +265,28 @@ class SchedulerProcess:
         """Raises StoreError unless the home cell answers a read."""
         home = await self._stores.cell(self._settings.cell)
         await home.read_views(0)
+
+    def depths(self) -> dict[str, int]:
+        """How much waits where; how many agents and hosts are connected."""
+        return {
+            **self.conductor.depths(),
+            "list_changes": self.listing.waiting,
+            "background": self._background.running,
+            "agents": self.hub.agents,
+            "hosts": self.hub.hosts,
+        }
+
+    def diagnosis(self) -> Diagnosis:
+        """This process now; the views are the cells it is connected to and whom it would ask."""
+        views = {
+            "schedulers": {
+                cell.name: self.directory.schedulers(cell.name)
+                for cell in self._settings.cluster.cells
+            },
+            "services": self.directory.services,
+            "cassandra": self._stores.nodes(),
+        }
+        return diagnosis.diagnosis(self._settings, self.depths(), views)
 
     # -- parts
 
@@ -325,6 +357,7 @@ class SchedulerProcess:
         for task in loops:
             task.cancel()
         await asyncio.gather(*loops, return_exceptions=True)
+        await self._announcer.say(stopped=True)
         await self.conductor.close(_GRACE_S)
         await self.listing.close(_GRACE_S)
         await self._write_sets.close(_GRACE_S)

@@ -14,6 +14,7 @@ from litestar import Litestar, WebSocket, get, post, websocket
 from litestar.datastructures import State
 
 from placer import http
+from placer.diagnosis import Diagnosis
 from placer.errors import NotFound
 from placer.model.destinations import Destinations
 from placer.model.messages import CommandDone
@@ -88,6 +89,13 @@ async def agents(state: State) -> dict[str, int]:
     return {"agents": process.hub.agents, "hosts": process.hub.hosts}
 
 
+@get("/internal/v1/diagnosis")
+async def show_diagnosis(state: State) -> Diagnosis:
+    """This process now: settings without secrets, versions, views, errors, depths, stacks."""
+    process: SchedulerProcess = state.process
+    return process.diagnosis()
+
+
 @websocket("/internal/v1/agent")
 async def agent(socket: WebSocket[Any, Any, Any]) -> None:
     """The one long-lived connection of an agent (placer.model.messages)."""
@@ -116,6 +124,7 @@ def serve(settings: Settings) -> None:
             wake,
             select,
             agents,
+            show_diagnosis,
             agent,
             *OPERATOR_ROUTES,
             *QUOTA_ROUTES,

@@ -33,6 +33,11 @@ class Turns:
         finally:
             self._pass_on()
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for a slot."""
+        return sum(not mine.done() for *_, mine in self._waiting)
+
     async def _wait(self, priority: int) -> None:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (-priority, next(self._numbers), mine))

@@ -53,6 +53,7 @@ _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         "global.server_group": ("MODIFY",),
         "global.server_group_by_project": ("MODIFY",),
         "global.quota": ("MODIFY",),
+        "global.service": ("MODIFY",),
         "global.webhook": ("MODIFY",),
     },
     "placer_scheduler": {

@@ -57,6 +57,7 @@ from placer.store.instances import CassandraInstances
 from placer.store.list_statements import LIST_STATEMENTS, TURN_STATEMENTS
 from placer.store.records import CassandraRecords, applied
 from placer.store.requests import CassandraRequests
+from placer.store.services import CassandraServices
 from placer.store.statements import Statement, Write
 from placer.store.webhooks import CassandraDeadLetters, CassandraTurns
 
@@ -223,6 +224,14 @@ class CassandraSession:
             if not response.has_more_pages:
                 return
             state = response._paging_state
+
+    def nodes(self) -> dict[str, str]:
+        """Up or down, by address, as the driver sees the nodes of its datacenter."""
+        words = {True: "up", False: "down", None: "unknown"}
+        return {
+            f"{node.address} ({node.datacenter})": words[node.is_up]
+            for node in self._cluster.metadata.all_hosts()
+        }
 
     async def close(self) -> None:
         await asyncio.to_thread(self._cluster.shutdown)
@@ -402,11 +411,16 @@ class Stores:
         self._connecting: dict[str, asyncio.Lock] = {}
         self.globals = CassandraGlobalStore(home, settings.cluster.keep)
         self.catalog = CassandraCatalog(home, self._made_in)
+        self.services = CassandraServices(home)
 
     async def cell(self, name: str) -> CassandraCellStore:
         """The store of cell ``name``; raises UnknownCell, or StoreUnavailable if it is cut off."""
         session = await self._session(name)
         return CassandraCellStore(session, self._settings.cluster.work_shards)
+
+    def nodes(self) -> dict[str, dict[str, str]]:
+        """Up or down, by cell and address: each connected cell's nodes as the driver sees them."""
+        return {name: session.nodes() for name, session in self._sessions.items()}
 
     async def close(self) -> None:
         for session in self._sessions.values():

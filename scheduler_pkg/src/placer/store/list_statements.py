@@ -1,4 +1,4 @@
-"""The statements of the list of instances, its history and the feed of events.
+"""The statements of the list of instances, its history, the feed of events and the name service.
 
 Also those of webhooks. All but their turns are plain. Writes carry their timestamp, which is what orders them (model/instance.py), so that
 any of them may be sent again, and in any order.
@@ -154,6 +154,17 @@ PULSES_AFTER: Final = _read(
     paged=False,
 )
 
+PUT_SERVICE: Final = _write(
+    "put_service",
+    "INSERT INTO {keyspace}.service (shard, name, body) VALUES (0, ?, ?) USING TTL ? AND TIMESTAMP ?",
+)
+
+LIST_SERVICES: Final = _read(
+    "list_services",
+    "SELECT body FROM {keyspace}.service WHERE shard = 0 LIMIT ?",
+    paged=False,
+)
+
 
 ADD_DEAD_LETTER: Final = _write(
     "add_dead_letter",
@@ -212,6 +223,8 @@ LIST_STATEMENTS: Final = (
     ADD_PULSE,
     LAST_PULSES,
     PULSES_AFTER,
+    PUT_SERVICE,
+    LIST_SERVICES,
     ADD_DEAD_LETTER,
     DEAD_LETTERS,
 )

@@ -380,7 +380,9 @@ class Bench:
         self.agent: Agent
         self._served: set[asyncio.Task[None]] = set()
 
-    def new_hub(self, cell: str = CELL) -> AgentHub:
+    def new_hub(self, cell: str = CELL, known: tuple[str, ...] = ()) -> AgentHub:
+        """A scheduler's; ``known`` are the schedulers of its cell that agents are told of."""
+
         async def elsewhere(hosts: set[str], agent: str) -> dict[str, str]:
             return {}
 
@@ -398,6 +400,7 @@ class Bench:
             grace_s=1.0,
             deadline_s=1.0,
             versions=self.versions["scheduler"],
+            schedulers=lambda: known,
         )
 
     # -- the hub's events

@@ -300,6 +300,18 @@ async def test_another_scheduler_is_tried_when_one_is_down(tmp_path: Path, dead:
     assert dead not in bench.urls[-1]
 
 
+async def test_a_scheduler_that_the_settings_do_not_name_is_heard_of(tmp_path: Path) -> None:
+    """When both of the settings are dead the agent goes to the one that it was told of."""
+    bench = Bench(tmp_path)
+    bench.hub = bench.new_hub(known=("http://s3",))
+    async with bench.running():
+        await until(lambda: bench.agent.status().reported == 1, "h1 is reported")
+        bench.dead |= {"s1", "s2"}
+        bench.pipe.cut()
+        await until(lambda: "s3" in bench.urls[-1], "it goes to s3")
+        await until(lambda: bench.agent.status().reported == 1, "h1 is reported again")
+
+
 async def test_a_scheduler_of_another_cell_is_left_alone(tmp_path: Path) -> None:
     """A refused agent keeps trying, slowly, and never builds."""
     bench = Bench(tmp_path)

@@ -12,6 +12,7 @@ from placer.model.hint import BucketHint
 from placer.model.host_view import HostView
 from placer.model.records import HostRow
 from placer.model.request import Request
+from placer.model.service import Service
 from placer.model.webhook import Webhook
 from placer.model.work import Work
 
@@ -163,6 +164,19 @@ class MemoryCatalog:
         self.webhooks: MemoryNamed[Webhook] = MemoryNamed()
 
 
+class MemoryServices:
+    """A ``ServiceStore``."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Service] = {}
+
+    async def put(self, service: Service) -> None:
+        self.values[service.name] = service
+
+    async def all(self) -> list[Service]:
+        return [self.values[name] for name in sorted(self.values)]
+
+
 class MemoryStores:
     """What ``open_cells`` gives, with cells nyc1 (home), ams1 and ams2."""
 
@@ -173,12 +187,16 @@ class MemoryStores:
         }
         self.globals = MemoryLists()
         self.catalog = MemoryCatalog()
+        self.services = MemoryServices()
         self.closed = False
 
     async def cell(self, name: str) -> MemoryCell:
         if name not in self.cells:
             raise UnknownCell(f"Unknown cell {name!r}.", cell=name)
         return self.cells[name]
+
+    def nodes(self) -> dict[str, dict[str, str]]:
+        return {"nyc1": {"10.0.0.1 (nyc1)": "up"}}
 
     async def close(self) -> None:
         self.closed = True

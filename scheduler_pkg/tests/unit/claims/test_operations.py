@@ -256,6 +256,13 @@ def test_anchored_claim_has_no_lease() -> None:
     assert (record.state, record.lease_until_ms, record.data) == (BUILT, 0, {"anchor": "c1.h2.x"})
 
 
+def test_claim_keeps_the_trace_of_its_request() -> None:
+    """For its host's agent, and for the events that become of it."""
+    after = add(trace="t1").apply(host(), NOW_MS)
+    assert isinstance(after, HostRow)
+    assert [claim.trace for claim in after.claims] == ["t1"]
+
+
 def test_resize_may_use_what_it_has() -> None:
     """From 3 to 4 of 4 CPUs in one step, under the same id."""
     resize = Resize("old", demand_of({"VCPU": 4}))

@@ -13,10 +13,18 @@ from placer.model.messages import CommandDone, CommandKind
 from placer.model.work import Work
 from placer.scheduler.guest_commands import GuestCommand
 from placer.scheduler.peers import Peers
-from placer.settings import Cell, Cluster
 
 URLS = ("http://s1", "http://s2", "http://s3")
-CLUSTER = Cluster("test", (Cell("c1", "r1", "c1", (), schedulers=URLS),))
+
+
+class Fixed:
+    """A name service that knows the three and hears of no other."""
+
+    def schedulers(self, cell: str) -> tuple[str, ...]:
+        return URLS
+
+    async def look(self) -> None:
+        return
 
 
 class Scene:
@@ -28,7 +36,7 @@ class Scene:
         self.full: set[str] = set()
         self.status, self.done = 200, CommandDone(1, ok=True, text="done")
         self.asked: list[tuple[str, str]] = []
-        self.peers = Peers(CLUSTER, "http://s1", "t", transport=httpx.MockTransport(self._answer))
+        self.peers = Peers(Fixed(), "http://s1", "t", transport=httpx.MockTransport(self._answer))
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         name = request.url.host

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from placer.api.native.cells_heard import CellsHeard, clock_ms
+from placer.api.native.diagnoses import Diagnoses
 from placer.api.native.instance_pages import Pages
 from placer.api.native.intake import Intake
 from placer.api.native.schedulers import Schedulers
+from placer.directory import Directory
 from placer.settings import Api, Settings
 from placer.store.base import Catalog, CellStores, GlobalStore
 from placer.store.feed import Feed
@@ -24,6 +26,8 @@ class Service:
         intake: Intake,
         schedulers: Schedulers,
         heard: CellsHeard,
+        directory: Directory,
+        diagnoses: Diagnoses,
     ) -> None:
         self.settings = settings
         self.api = api
@@ -33,6 +37,8 @@ class Service:
         self.intake = intake
         self.schedulers = schedulers
         self.heard = heard
+        self.directory = directory
+        self.diagnoses = diagnoses
         self.pages = Pages(
             globals_, [cell.name for cell in settings.cluster.cells], heard.cut_off, clock_ms
         )

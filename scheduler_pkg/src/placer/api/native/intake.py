@@ -16,8 +16,8 @@ import hashlib
 import itertools
 import time
 import uuid
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any, Final, Protocol
 
 import httpx
 import msgspec
@@ -25,7 +25,7 @@ import structlog
 from msgspec import Struct
 from prometheus_client import Counter
 
-from placer import failpoints
+from placer import failpoints, tracing
 from placer.errors import (
     Conflict,
     IdempotencyConflict,
@@ -75,6 +75,12 @@ class _Problems(Struct):
     errors: tuple[_Problem, ...] = ()
 
 
+class Whereabouts(Protocol):
+    """Where schedulers are: placer.directory."""
+
+    def schedulers(self, cell: str) -> Sequence[str]: ...
+
+
 class Intake:
     """One per process. ``accept`` and ``settle`` are the two halves of a request's beginning."""
 
@@ -84,6 +90,7 @@ class Intake:
         cells: CellStores,
         client: httpx.AsyncClient,
         inflight_max: int,
+        directory: Whereabouts,
         *,
         clock_us: Callable[[], int] = clock_us,
     ) -> None:
@@ -92,6 +99,7 @@ class Intake:
         self._inflight_max = inflight_max
         self._cells = cells
         self._client = client
+        self._directory = directory
         self._turns = itertools.count()
         self._region_turns = itertools.count()
         self._handing_over: set[asyncio.Task[Request]] = set()
@@ -128,6 +136,7 @@ class Intake:
             deadline_ms=now_ms + int(tries_s * 1000),
             asked=digest,
             changes=(Change(Stage.ACCEPTED, now_ms),),
+            trace=tracing.current(),
         )
         home = await self._cells.cell(cell)
         work = Work(request.id, request.rev, request.updated_ms)
@@ -147,6 +156,13 @@ class Intake:
         _accepted.inc()
         self._fresh.add(request.id)
         return request
+
+    def depths(self) -> dict[str, int]:
+        """How many requests wait for a scheduler to take them, or to be handed over at all."""
+        return {
+            "requests_handing_over": len(self._handing_over),
+            "requests_fresh": len(self._fresh),
+        }
 
     async def settle(self, request: Request, wait_s: float, until: Collection[Stage]) -> Request:
         """Hand ``request`` over and give it ``wait_s`` to reach a stage of ``until``.
@@ -324,7 +340,7 @@ class Intake:
 
     def _schedulers(self, cell: str) -> list[str]:
         """Base URLs of the cell's schedulers, each time beginning with the next one."""
-        urls = self._settings.cluster.cell(cell).schedulers
+        urls = self._directory.schedulers(cell)
         start = next(self._turns) % max(1, len(urls))
         return [*urls[start:], *urls[:start]]
 
@@ -395,5 +411,6 @@ def scheduler_client(
         ),
         limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
         trust_env=False,
+        event_hooks={"request": [tracing.hand_on]},
         transport=transport,
     )

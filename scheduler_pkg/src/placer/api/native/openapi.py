@@ -35,6 +35,7 @@ _PARAMETERS: Final[dict[str, str]] = {
     "instance_id": "An instance's id.",
     "lines": "How many of the last lines.",
     "operation": "`disable`, `enable`, `drain` or `evacuate`.",
+    "kind": "Only those of this kind: `api` or `scheduler`.",
     "stage": "Only requests in this stage.",
     "limit": "How many a page may hold.",
     "marker": "Where the page begins: from the link of the page before.",

@@ -17,6 +17,7 @@ from placer.api.native import (
     quotas,
     requests,
     server_groups,
+    services,
     versions,
     vocabulary,
     webhooks,
@@ -64,6 +65,8 @@ ROUTES: Final = (
     quotas.show_quota,
     quotas.put_quota,
     quotas.delete_quota,
+    services.list_services,
+    services.show_diagnosis,
     vocabulary.list_resource_classes,
     vocabulary.list_traits,
 )

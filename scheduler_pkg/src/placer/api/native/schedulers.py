@@ -11,6 +11,7 @@ import structlog
 from msgspec import Struct
 
 from placer import errors
+from placer.directory import Directory
 from placer.errors import NoScheduler, PlacerError
 from placer.settings import Settings
 
@@ -34,8 +35,9 @@ class _Problems(Struct):
 class Schedulers:
     """The scheduler processes of all cells. Use it only for calls that are safe to repeat."""
 
-    def __init__(self, settings: Settings, client: httpx.AsyncClient) -> None:
+    def __init__(self, settings: Settings, client: httpx.AsyncClient, directory: Directory) -> None:
         self._settings = settings
+        self._directory = directory
         self._client = client
         self._turns = itertools.count()
 
@@ -46,7 +48,7 @@ class Schedulers:
         """
         cell = cell or self._settings.cell
         content = msgspec.json.encode(body)
-        urls = self._settings.cluster.cell(cell).schedulers
+        urls = self._directory.schedulers(cell)
         turn = next(self._turns) % max(1, len(urls))
         said: PlacerError = NoScheduler(
             f"No scheduler of cell {cell} can be reached.",
