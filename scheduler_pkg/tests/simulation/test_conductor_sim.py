@@ -15,6 +15,7 @@ import pytest
 
 from placer import failpoints
 from placer.model.request import Request, RequestSpec, Stage
+from placer.scheduler.worklog import Changed
 
 from .clock import run_simulated
 from .conducting import CELLS, REFUSALS, World, running
@@ -203,7 +204,7 @@ def test_a_zombie_gives_back_what_it_claimed() -> None:
         zombie = world.processes["http://c1-0"]
         change = zombie.requests.put
 
-        async def late(old: Request, new: Request) -> Request:
+        async def late(old: Request, new: Request) -> Changed:
             if new.stage is Stage.PLACED and not slow:
                 slow.append(new.placements[0].claim)
                 zombie.silent = True
