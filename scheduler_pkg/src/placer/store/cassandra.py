@@ -44,7 +44,7 @@ from cassandra.protocol import ErrorMessage
 from cassandra.query import tuple_factory
 
 from placer import settings as config
-from placer.errors import InvalidInput, StoreError, StoreUnavailable, StoreUnknown
+from placer.errors import InvalidInput, StoreError, StoreUnavailable, StoreUnknown, UnknownCell
 from placer.model import ids
 from placer.model.host_view import HostView, bucket_of
 from placer.model.instance import Instance
@@ -416,21 +416,37 @@ class Stores:
         self._sessions: dict[str, CassandraSession] = {home.cell.name: home}
         self._connecting: dict[str, asyncio.Lock] = {}
         self.globals = CassandraGlobalStore(home)
-        self.catalog = CassandraCatalog(home)
+        self.catalog = CassandraCatalog(home, self._made_in)
 
     async def cell(self, name: str) -> CassandraCellStore:
         """The store of cell ``name``; raises UnknownCell, or StoreUnavailable if it is cut off."""
-        cell = self._settings.cluster.cell(name)
-        async with self._connecting.setdefault(name, asyncio.Lock()):
-            if name not in self._sessions:
-                self._sessions[name] = await connect(
-                    cell, self._store, keyspaces=[_cell_statements(cell)]
-                )
-        return CassandraCellStore(self._sessions[name], self._settings.cluster.work_shards)
+        session = await self._session(name)
+        return CassandraCellStore(session, self._settings.cluster.work_shards)
 
     async def close(self) -> None:
         for session in self._sessions.values():
             await session.close()
+
+    async def _session(self, name: str) -> CassandraSession:
+        cell = self._settings.cluster.cell(name)
+        async with self._connecting.setdefault(name, asyncio.Lock()):
+            if name not in self._sessions:
+                self._sessions[name] = await connect(
+                    cell,
+                    self._store,
+                    keyspaces=[
+                        _cell_statements(cell),
+                        ([statements.GET_SERVER_GROUP], GLOBAL_KEYSPACE),
+                    ],
+                )
+        return self._sessions[name]
+
+    async def _made_in(self, identifier: str) -> CassandraSession | None:
+        try:
+            cell = ids.cell_of(identifier)
+            return await self._session(cell) if cell != self._settings.cell else None
+        except UnknownCell:
+            return None
 
 
 def _cell_statements(cell: config.Cell) -> tuple[Sequence[Statement], str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -27,6 +28,10 @@ _decode_group = msgspec.json.Decoder(ServerGroup).decode
 
 class Session(Protocol):
     async def execute(self, statement: Statement, *params: Any) -> list[tuple[Any, ...]]: ...
+
+
+#: The session of the cell whose API made something with this id; None: the own cell, or none at all.
+MadeIn = Callable[[str], Awaitable[Session | None]]
 
 
 class CassandraNamed(Generic[_T]):
@@ -83,19 +88,27 @@ class CassandraNamed(Generic[_T]):
 class CassandraGroups:
     """``GroupStore``: each group by its id, and in its project's list."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, made_in: MadeIn) -> None:
         self._session = session
+        self._made_in = made_in
 
     async def get(self, group_id: str) -> ServerGroup | None:
-        _, group = await self._read(group_id)
+        """As ``GroupStore`` says; raises StoreUnavailable if only a cut-off cell could know it.
+
+        A group that was made a moment ago in another region is not here yet, but its id says which
+        cell has it for certain; groups that were dropped stay known as such.
+        """
+        rev, group = await self._read(self._session, group_id)
+        if rev == 0 and (there := await self._made_in(group_id)) is not None:
+            _, group = await self._read(there, group_id)
         return group
 
     async def put(self, group: ServerGroup) -> None:
-        rev, _ = await self._read(group.id)
+        rev, _ = await self._read(self._session, group.id)
         await self._write(group, _next(rev), gone=False)
 
     async def drop(self, group_id: str) -> bool:
-        rev, group = await self._read(group_id)
+        rev, group = await self._read(self._session, group_id)
         if group is None:
             return False
         await self._write(group, _next(rev), gone=True)
@@ -114,8 +127,9 @@ class CassandraGroups:
             after = rows[-1][0]  # it grows: the loop ends with the partition
         return found
 
-    async def _read(self, group_id: str) -> tuple[int, ServerGroup | None]:
-        rows = await self._session.execute(statements.GET_SERVER_GROUP, group_id)
+    async def _read(self, session: Session, group_id: str) -> tuple[int, ServerGroup | None]:
+        """Revision and group; (0, None) if it never was, None if it is gone."""
+        rows = await session.execute(statements.GET_SERVER_GROUP, group_id)
         if not rows:
             return 0, None
         rev, gone, body = rows[0]
@@ -140,10 +154,10 @@ class CassandraGroups:
 class CassandraCatalog:
     """``Catalog`` through the home cell's datacenter."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, made_in: MadeIn) -> None:
         self.flavors = CassandraNamed(session, statements.FLAVORS, Flavor)
         self.images = CassandraNamed(session, statements.IMAGES, Image)
-        self.groups = CassandraGroups(session)
+        self.groups = CassandraGroups(session, made_in)
 
 
 class CassandraRequestIndex:

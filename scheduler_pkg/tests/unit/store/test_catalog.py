@@ -54,13 +54,17 @@ class Tables:
             table[key] = (rev, gone, body)
 
 
+async def nowhere(_: str) -> None:
+    """There is no cell but this one."""
+
+
 def flavor(name: str, vcpu: int = 1) -> Flavor:
     return Flavor(name=name, resources={"VCPU": vcpu})
 
 
 async def test_put_says_whether_something_changed() -> None:
     """The same content again writes nothing."""
-    flavors = CassandraCatalog(Tables()).flavors
+    flavors = CassandraCatalog(Tables(), nowhere).flavors
     assert await flavors.put("m1", flavor("m1"))
     assert not await flavors.put("m1", flavor("m1"))
     assert await flavors.put("m1", flavor("m1", 2))
@@ -70,7 +74,7 @@ async def test_put_says_whether_something_changed() -> None:
 async def test_a_clock_that_is_behind_can_still_replace() -> None:
     """The stored revision is an hour ahead of this server's clock."""
     tables = Tables()
-    flavors = CassandraCatalog(tables).flavors
+    flavors = CassandraCatalog(tables, nowhere).flavors
     await flavors.put("m1", flavor("m1"))
     _, gone, body = tables.flavors["m1"]
     ahead = time.time_ns() // 1000 + 3_600_000_000
@@ -84,7 +88,7 @@ async def test_a_clock_that_is_behind_can_still_replace() -> None:
 
 async def test_what_is_gone_can_be_made_again() -> None:
     """And is gone only once."""
-    flavors = CassandraCatalog(Tables()).flavors
+    flavors = CassandraCatalog(Tables(), nowhere).flavors
     assert not await flavors.drop("m1")
     await flavors.put("m1", flavor("m1"))
     assert await flavors.drop("m1")
@@ -95,7 +99,7 @@ async def test_what_is_gone_can_be_made_again() -> None:
 
 async def test_pages_are_full_however_many_are_gone() -> None:
     """Nine flavors of which every second one is gone: 1 3 5 7 9 are left."""
-    flavors = CassandraCatalog(Tables()).flavors
+    flavors = CassandraCatalog(Tables(), nowhere).flavors
     for number in range(1, 10):
         await flavors.put(f"m{number}", flavor(f"m{number}"))
     for number in range(2, 10, 2):
@@ -106,7 +110,7 @@ async def test_pages_are_full_however_many_are_gone() -> None:
 
 async def test_groups_are_listed_by_project() -> None:
     """A group that is gone is in no list and has no id."""
-    groups = CassandraCatalog(Tables()).groups
+    groups = CassandraCatalog(Tables(), nowhere).groups
     for number, project in enumerate(("red", "blue", "red")):
         group_id = f"nyc1.{number}"
         await groups.put(ServerGroup(group_id, "web", Policy.AFFINITY, Scope.HOST, project))
@@ -115,6 +119,25 @@ async def test_groups_are_listed_by_project() -> None:
     assert not await groups.drop("nyc1.0")
     assert await groups.get("nyc1.0") is None
     assert [one.id for one in await groups.page("red", limit=9)] == ["nyc1.2"]
+
+
+async def test_a_group_is_found_where_it_was_made() -> None:
+    """Not in this region yet, but in the cell that its id names; once dropped it is not asked for."""
+    here, there = Tables(), Tables()
+    asked: list[str] = []
+
+    async def made_in(group_id: str) -> Tables:
+        asked.append(group_id)
+        return there
+
+    group = ServerGroup("ams1.1", "web", Policy.AFFINITY, Scope.HOST, "red")
+    await CassandraCatalog(there, nowhere).groups.put(group)
+    groups = CassandraCatalog(here, made_in).groups
+    assert await groups.get("ams1.1") == group
+    assert await groups.get("ams1.2") is None
+    here.groups["ams1.1"] = (there.groups["ams1.1"][0] + 1, True, "{}")
+    assert await groups.get("ams1.1") is None
+    assert asked == ["ams1.1", "ams1.2"]
 
 
 def test_every_statement_of_the_catalog_is_prepared() -> None:
