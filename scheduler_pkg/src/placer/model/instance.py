@@ -17,7 +17,6 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from placer.errors import InvalidInput
@@ -193,7 +192,24 @@ def merge(known: Known, cut_off_since_ms: int = 0) -> InstanceView:
     if cut_off_since_ms and not state.is_final:
         as_of_ms = min(as_of_ms or cut_off_since_ms, cut_off_since_ms)
         seen = HostSeen.CUT_OFF
-    fields = msgspec.structs.asdict(place)
-    del fields["rev"], fields["epoch"]
-    fields |= {"state": state, "updated_ms": updated_ms}
-    return InstanceView(**fields, host_status=seen, as_of_ms=as_of_ms, why=why)
+    return InstanceView(
+        id=place.id,
+        project=place.project,
+        region=place.region,
+        cell=place.cell,
+        host=place.host,
+        host_name=place.host_name,
+        request=place.request,
+        claim=place.claim,
+        state=state,
+        resources=place.resources,
+        created_ms=place.created_ms,
+        updated_ms=updated_ms,
+        host_status=seen,
+        name=place.name,
+        image=place.image,
+        flavor=place.flavor,
+        tags=place.tags,
+        as_of_ms=as_of_ms,
+        why=why,
+    )

@@ -17,7 +17,7 @@ from placer.store.instances import InstanceStore, ListOf
 
 #: Instances and partitions that one query reads.
 _ROWS: Final = 1000
-_SLOTS: Final = 64
+_SLOTS: Final = 8
 #: What is being built has a share, if it was claimed under the quota; else it counts once it runs.
 _NOT_HELD: Final = (InstanceState.BUILDING, InstanceState.FAILED, InstanceState.DELETED)
 #: Later than every key of a partition.
@@ -34,7 +34,7 @@ class Holdings:
     async def of(self, cell: str, project: str) -> dict[str, Holding]:
         """What each living instance of ``project`` in ``cell`` has, by its id. Raises StoreError.
 
-        One query for every thousand instances of the project, and for every 64 slots of time that it
+        One query for every thousand instances of the project, and for every 8 slots of time that it
         made any in.
         """
         found: dict[str, Holding] = {}

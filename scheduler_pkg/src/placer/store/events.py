@@ -65,7 +65,7 @@ class CassandraEvents:
         rows = await self._session.execute(
             sql.EVENT_KEYS, cell, list(slots), from_ms, *until, limit
         )
-        return [(at_ms, name) for at_ms, name in rows]
+        return sorted((at_ms, name) for at_ms, name in rows)[:limit]
 
     async def events_after(
         self, cell: str, slots: Sequence[int], after: tuple[int, str], before_ms: int, limit: int
@@ -73,7 +73,8 @@ class CassandraEvents:
         rows = await self._session.execute(
             sql.EVENTS_AFTER, cell, list(slots), *after, before_ms, limit
         )
-        return [_decode(body) for (body,) in rows]
+        found = [_decode(body) for (body,) in rows]
+        return sorted(found, key=lambda event: (event.at_ms, event.id))[:limit]
 
     async def add_pulse(self, cell: str, at_ms: int) -> None:
         await self._session.execute(sql.ADD_PULSE, cell, at_ms, self._keep.pulses_s)

@@ -136,9 +136,15 @@ class CassandraInstances:
             (sql.OF_PROJECT, [of.project]) if of.project else (sql.OF_CELL, list(of.cells))
         )
         rows = await self._session.execute(table.page, names, list(slots), *before, limit)
+        rows.sort(key=lambda row: row[:2], reverse=True)
+        end = limit
+        while end < len(rows) and rows[end][:2] == rows[limit - 1][:2]:
+            end += 1  # of an instance that moves between cells there are two
+        full = len(rows) >= limit
+        rows = rows[:end]
         # A row without a place is what an agent said of an instance that has left the list.
         found = list(_newest(_known(*row[2:]) for row in rows if row[2]))
-        return Chunk(found, (rows[-1][0], rows[-1][1]) if len(rows) == limit else None)
+        return Chunk(found, (rows[-1][0], rows[-1][1]) if full else None)
 
     async def read_slots(self, owner: str, at_most: int, limit: int) -> list[int]:
         rows = await self._session.execute(sql.READ_SLOTS, owner, at_most, limit)

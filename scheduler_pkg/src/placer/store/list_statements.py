@@ -56,12 +56,13 @@ def _list(table: str, owner: str) -> ListTable:
             f"reach_{table}",
             f"UPDATE {{keyspace}}.{table} USING TIMESTAMP ? SET reach = ? WHERE {key}",
         ),
-        # Several partitions in one order: Cassandra sorts them, which it does unpaged only.
+        # Of each partition so many, newest first; who asks puts them in one order. ORDER BY with one
+        # LIMIT for all would read each partition to its end before it sorts.
         page=_read(
             f"page_{table}",
             f"SELECT created_ms, id, place, guest, reach FROM {{keyspace}}.{table} "
             f"WHERE {owner} IN ? AND slot IN ? AND (created_ms, id) < (?, ?) "
-            "ORDER BY created_ms DESC, id DESC LIMIT ?",
+            "PER PARTITION LIMIT ?",
             paged=False,
         ),
         drop=_write(
@@ -126,14 +127,14 @@ ADD_EVENT: Final = _write(
 EVENT_KEYS: Final = _read(
     "event_keys",
     "SELECT at_ms, id FROM {keyspace}.event WHERE cell = ? AND slot IN ? "
-    "AND (at_ms, id) >= (?, '') AND (at_ms, id) <= (?, ?) ORDER BY at_ms, id LIMIT ?",
+    "AND (at_ms, id) >= (?, '') AND (at_ms, id) <= (?, ?) PER PARTITION LIMIT ?",
     paged=False,
 )
 
 EVENTS_AFTER: Final = _read(
     "events_after",
     "SELECT body FROM {keyspace}.event WHERE cell = ? AND slot IN ? "
-    "AND (at_ms, id) > (?, ?) AND (at_ms, id) < (?, '') ORDER BY at_ms, id LIMIT ?",
+    "AND (at_ms, id) > (?, ?) AND (at_ms, id) < (?, '') PER PARTITION LIMIT ?",
     paged=False,
 )
 
