@@ -12,7 +12,7 @@ import contextvars
 import random
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import httpx
 import msgspec
@@ -50,7 +50,6 @@ from placer.scheduler.searching import Searching
 from placer.scheduler.worklog import Opened, RequestLog
 from placer.scheduler.workscan import WorkScan
 from placer.settings import Cell, Cluster, Scheduler, Settings
-from placer.store.base import GlobalStore
 
 from ..unit.lists import MemoryLists
 from ..unit.named import MemoryQuotas
