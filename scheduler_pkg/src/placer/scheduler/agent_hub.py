@@ -125,6 +125,8 @@ class AgentHub:
         )
         self._connections: dict[str, Connection] = {}
         self._owners: dict[str, Connection] = {}
+        # Hosts that lists may show as they were: no more than the cell's.
+        self._untold: set[str] = set()
         self._report_slots = asyncio.Semaphore(_REPORT_WRITES_MAX)
 
     # -- for the rest of the scheduler
@@ -392,6 +394,8 @@ class AgentHub:
         )
         row = await self._read_row(host)
         if row is not None and operation.done(row):
+            if host in self._untold:
+                await self._tell_host(row)
             return row
         metrics.host_writes.labels(self._cell, "report").inc()
         written = await self._write(host, operation)
@@ -400,11 +404,14 @@ class AgentHub:
         return written
 
     async def _tell_host(self, row: HostRow) -> None:
-        """Have lists say that the host is up, or down; a report is not held up by what fails."""
+        """Have lists say that the host is up, or down; a report is not held up by what fails, and the
+        host's next one brings it again."""
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._events.host(row)
+            self._untold.discard(row.host)
         except (PlacerError, TimeoutError) as error:
+            self._untold.add(row.host)
             log.warning("host_not_listed", host=row.name, why=repr(error))
 
     async def _write(self, host: str, operation: Operation) -> HostRow:

@@ -124,6 +124,8 @@ class Scene:
     def adopted(self, row: HostRow, record: Record) -> None: ...
 
     async def host(self, row: HostRow) -> None:
+        if self.tell_errors:
+            raise self.tell_errors.pop(0)
         self.hosts.append((row.name, row.status.value))
 
     async def guest(self, row: HostRow, state: GuestState) -> None:

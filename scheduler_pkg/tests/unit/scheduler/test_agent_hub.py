@@ -98,6 +98,23 @@ def test_a_host_whose_row_cannot_be_written_is_left_out() -> None:
     simulated(story())
 
 
+def test_what_lists_could_not_be_told_of_a_host_is_told_with_its_next_report() -> None:
+    """The host is up all the same, and a report with nothing new writes nothing else."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.tell_errors = [StoreUnknown("lost")]
+        async with scene.agent() as agent:
+            for seq in (1, 2, 3):
+                answer = await agent.ask(Report(seq=seq, hosts=(report("h2"),)))
+                assert answer == Reported(seq=seq, hosts={"h2": uuid_of("h2")})
+                await agent.hear()
+                assert scene.hosts == ([] if seq == 1 else [("h2", "up")])
+            assert scene.writer.writes == 1
+
+    simulated(story())
+
+
 def test_claims_that_nobody_was_told_of_are_not_ordered() -> None:
     """A claim of unknown outcome ends with its lease; one that lapsed is removed. Where nobody can
     say, it is not ordered now, and the host's other claims are."""
