@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,9 @@ from deployment import Deployment
 from lab import until
 
 OPEN = ("accepted", "cancelling")
+ENDED = ("refused", "failed", "cancelled")
+#: What a test's requests may take to go, all together.
+GONE_S = 10.0
 #: What one decision may take, waits for others included.
 DECIDED_S = 30.0
 BUILT_S = 30.0
@@ -114,10 +118,25 @@ class Api:
 
     @contextlib.contextmanager
     def taking_back(self) -> Iterator[Api]:
-        """Cancel on leaving whatever was posted."""
+        """Cancel on leaving whatever was posted, and wait a while until it is gone.
+
+        What is left half cancelled is work that the next test's schedulers begin with. Where a test
+        took an agent away for good there will be something left: nothing fails for that.
+        """
         try:
             yield self
         finally:
-            for cell, request_id in self.posted:
+            posted, self.posted = self.posted, []
+            for cell, request_id in posted:
                 self.cancel(cell, request_id)
-            self.posted.clear()
+            self._await_ends(posted)
+
+    def _await_ends(self, posted: list[tuple[str, str]]) -> None:
+        """Until all of these requests are at their end, or ``GONE_S`` are over."""
+        deadline = time.monotonic() + GONE_S
+        for cell, request_id in posted:
+            while time.monotonic() < deadline:
+                answer = self.call(cell, "GET", f"/v1/requests/{request_id}")
+                if not answer.is_success or answer.json()["stage"] in ENDED:
+                    break
+                time.sleep(0.1)

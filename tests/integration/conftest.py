@@ -17,7 +17,8 @@ REPORTED_S = 60
 
 
 @pytest.fixture
-def api(deployment: Deployment, api_token: str) -> Iterator[Api]:
+def api(deployment: Deployment, api_token: str, make_lab: MakeLab) -> Iterator[Api]:
+    """Taken back before the labs go: instances are destroyed by the agents that built them."""
     with Api(deployment, api_token).taking_back() as api:
         yield api
 

@@ -162,8 +162,11 @@ def test_end_of_a_request_survives_its_scheduler(
             if not failing:
                 api.reaches(cell, request, "built")
                 api.cancel(cell, request)
-            time.sleep(0.5)
-            return has_died(container)
+            for _ in range(10):
+                time.sleep(0.2)
+                if has_died(container):
+                    return True
+            return False
 
         until(one_more, seconds=DIES_S, what=f"{container} reaches {point}")
         if others:
