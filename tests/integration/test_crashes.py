@@ -160,7 +160,11 @@ def test_end_of_a_request_survives_its_scheduler(
             request = api.post(cell, body)["id"]
             asked.append(request)
             if not failing:
-                api.reaches(cell, request, "built")
+                until(
+                    lambda: has_died(container) or api.request(cell, request)["stage"] == "built",
+                    seconds=BUILT_S + RESUMED_S,
+                    what=f"{request} is built",
+                )
                 api.cancel(cell, request)
             for _ in range(10):
                 time.sleep(0.2)
