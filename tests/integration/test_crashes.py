@@ -82,7 +82,7 @@ def one_claim_each(
         found = api.get(cell, path)["instances"]
         return sorted(one["claim"] for one in found if one["state"] == "running")
 
-    until(lambda: built() == sorted(claims), seconds=10, what="instances are those of the requests")
+    until(lambda: built() == sorted(claims), seconds=30, what="instances are those of the requests")
     assert api.free(cell, trait, "VCPU") <= cores - len(claims)
 
 
