@@ -206,8 +206,10 @@ class Claimer:
         ], {}
 
     async def _seeded(self, part: Participant) -> Participant:
-        """With its row as read now, unless this process knows it. Reading belongs to the choice and
-        not to the claim's time, here as for a single instance."""
+        """With its row as read now, unless this process knows it or the choice read it already.
+        Reading belongs to the choice and not to the claim's time, here as for a single instance."""
+        if part.seed is not None:
+            return part
         row = await self.fresh_row(part.cell, part.host, 0)
         return msgspec.structs.replace(part, seed=row) if row else part
 
@@ -228,7 +230,11 @@ class Claimer:
                     shares.setdefault((want.cell, pool), []).append(part)
             hosts[want.cell, want.host] = tuple(own)
         rows = {**hosts, **{place: tuple(parts) for place, parts in shares.items()}}
-        return hosts, [Participant(cell, row, adds=a) for (cell, row), a in rows.items()]
+        seeds = {(want.cell, want.host): want.seed for want in wants}
+        return hosts, [
+            Participant(cell, row, adds=adds, seed=seeds.get((cell, row)))
+            for (cell, row), adds in rows.items()
+        ]
 
     def _joins(
         self, adds: dict[tuple[str, str], tuple[AddClaim, ...]], group: ServerGroup

@@ -373,15 +373,12 @@ class Placing:
         )
         if not chosen or (sum(n for _, n in chosen) < count and not spec.partial):
             return found
+        seeds = await asyncio.gather(
+            *(self._claimer.fresh_row(cell, view.host, view.rev) for view, _ in chosen)
+        )
         return [
-            Want(
-                cell,
-                view.host,
-                n,
-                await self._claimer.fresh_row(cell, view.host, view.rev),
-                _completed(spec, view, found.wanted.pools),
-            )
-            for view, n in chosen
+            Want(cell, view.host, n, seed, _completed(spec, view, found.wanted.pools))
+            for (view, n), seed in zip(chosen, seeds, strict=True)
         ]
 
     async def _each(
