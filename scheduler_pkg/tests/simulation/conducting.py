@@ -325,6 +325,21 @@ class World:
         self.processes[url] = process
         return process
 
+    def dies_twice_at(self, point: str) -> Callable[[str], None]:
+        """For ``failpoints.on_reach``: the first two processes to come there die, and are back in 3 s."""
+        deaths = 0
+
+        def reached(name: str) -> None:
+            nonlocal deaths
+            process = running.get()
+            if name == point and deaths < 2 and process is not None and not process.dead:
+                deaths += 1
+                process.die()
+                number = 0 if process.url.endswith("-0") else 1
+                asyncio.get_running_loop().call_later(3.0, self.start, process.cell, number)
+
+        return reached
+
     def start_all(self) -> None:
         for cell in CELLS:
             for number in range(2):

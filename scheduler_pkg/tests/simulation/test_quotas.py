@@ -15,7 +15,7 @@ from placer.model.quotas import QuotaSpec
 from placer.model.records import RowKind
 from placer.model.request import Request, Stage
 
-from .conducting import CELLS, World, running
+from .conducting import CELLS, World
 from .test_conductor_sim import simulate
 
 SEEDS = range(20)
@@ -104,16 +104,6 @@ def test_many_claimers_share_one_quota(seed: int) -> None:
 def test_no_share_is_lost_with_a_process(seed: int, point: str) -> None:
     """Processes die on the way; after cancels all of the quota can be had again."""
     world = QuotaWorld(seed)
-    deaths = 0
-
-    def reached(name: str) -> None:
-        nonlocal deaths
-        process = running.get()
-        if name == point and deaths < 2 and process is not None and not process.dead:
-            deaths += 1
-            process.die()
-            number = 0 if process.url.endswith("-0") else 1
-            asyncio.get_running_loop().call_later(3.0, world.start, process.cell, number)
 
     async def scenario() -> None:
         world.start_all()
@@ -121,7 +111,7 @@ def test_no_share_is_lost_with_a_process(seed: int, point: str) -> None:
             await world.host(name, vcpu=8)
         await world.put(limits={"VCPU": 4}, cells={"c1": 1})
         watching = asyncio.create_task(world.watch())
-        failpoints.on_reach = reached
+        failpoints.on_reach = world.dies_twice_at(point)
         first = built(await world.all_asked(6, deadline_s=30.0))
         assert len(first) == 4
         for one in first:

@@ -28,7 +28,7 @@ from placer.model.resource_classes import ADDRESS
 from placer.scheduler.closing import Closing
 from placer.scheduler.operator import Operator
 
-from .conducting import Process, World, now_ms, running, settings
+from .conducting import Process, World, now_ms, settings
 from .store import SimStores
 from .test_conductor_sim import simulate
 
@@ -138,23 +138,13 @@ def test_each_instance_gets_an_address_of_its_own(seed: int) -> None:
 def test_no_address_is_lost_with_a_process(seed: int, point: str) -> None:
     """A process dies in the middle of a refill; all addresses are given out all the same, once."""
     world = SharedWorld(seed)
-    deaths = 0
-
-    def reached(name: str) -> None:
-        nonlocal deaths
-        process = running.get()
-        if name == point and deaths < 2 and process is not None and not process.dead:
-            deaths += 1
-            process.die()
-            number = 0 if process.url.endswith("-0") else 1
-            asyncio.get_running_loop().call_later(3.0, world.start, process.cell, number)
 
     async def scenario() -> None:
         world.start_all()
         await world.host("a")
         await world.host("b")
         await world.operator().put_network("blue", NetworkSpec("10.0.0.0/29"))
-        failpoints.on_reach = reached
+        failpoints.on_reach = world.dies_twice_at(point)
         done = await world.all_asked(6, network="blue", deadline_s=40.0)
         failpoints.on_reach = None
         assert len(placed(done)) == 6, [(one.stage, one.reason) for one in done]
