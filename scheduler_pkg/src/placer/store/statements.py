@@ -34,190 +34,144 @@ class Statement(Struct, frozen=True):
     paged: bool = True
 
 
+def read(
+    name: str, cql: str, consistency: int = Cl.LOCAL_QUORUM, *, paged: bool = True
+) -> Statement:
+    """A SELECT. LOCAL_SERIAL also brings what an LWT left half done to its end."""
+    return Statement(name, cql, consistency, idempotent=True, paged=paged)
+
+
+def write(name: str, cql: str, consistency: int = Cl.LOCAL_QUORUM) -> Statement:
+    """A plain write that may be sent again: its timestamp is in it, or it does not matter."""
+    return Statement(name, cql, consistency, idempotent=True)
+
+
+def lwt(name: str, cql: str) -> Statement:
+    """A transaction on one row: Paxos in the row's own datacenter, never sent twice."""
+    return Statement(name, cql, Cl.QUORUM, idempotent=False, serial_consistency=Cl.LOCAL_SERIAL)
+
+
 #: A statement and its parameters.
 Write = tuple[Statement, tuple[Any, ...]]
 
 
-READ_HOST: Final = Statement(
-    name="read_host",
-    cql="SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host WHERE host = ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
+READ_HOST: Final = read(
+    "read_host",
+    "SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host WHERE host = ?",
 )
 
-READ_HOST_SERIAL: Final = Statement(
-    name="read_host_serial",
-    cql="SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host WHERE host = ?",
-    consistency=Cl.LOCAL_SERIAL,
-    idempotent=True,
+READ_HOST_SERIAL: Final = read(
+    "read_host_serial",
+    "SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host WHERE host = ?",
+    Cl.LOCAL_SERIAL,
 )
 
-SCAN_HOSTS: Final = Statement(
-    name="scan_hosts",
-    cql="SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
+SCAN_HOSTS: Final = read(
+    "scan_hosts", "SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host"
 )
 
-INSERT_HOST: Final = Statement(
-    name="insert_host",
-    cql="INSERT INTO {keyspace}.host (host, kind, name, rev, status, records, health) "
+INSERT_HOST: Final = lwt(
+    "insert_host",
+    "INSERT INTO {keyspace}.host (host, kind, name, rev, status, records, health) "
     "VALUES (?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS",
-    consistency=Cl.QUORUM,
-    serial_consistency=Cl.LOCAL_SERIAL,
-    idempotent=False,
 )
 
-UPDATE_HOST: Final = Statement(
-    name="update_host",
-    cql="UPDATE {keyspace}.host SET name = ?, rev = ?, status = ?, records = ?, health = ? "
+UPDATE_HOST: Final = lwt(
+    "update_host",
+    "UPDATE {keyspace}.host SET name = ?, rev = ?, status = ?, records = ?, health = ? "
     "WHERE host = ? IF rev = ?",
-    consistency=Cl.QUORUM,
-    serial_consistency=Cl.LOCAL_SERIAL,
-    idempotent=False,
 )
 
-NOTE_WRITESET: Final = Statement(
-    name="note_writeset",
-    cql="INSERT INTO {keyspace}.writeset (slot, id) VALUES (?, ?) USING TIMESTAMP 1",
-    consistency=Cl.QUORUM,
-    idempotent=True,
+NOTE_WRITESET: Final = write(
+    "note_writeset",
+    "INSERT INTO {keyspace}.writeset (slot, id) VALUES (?, ?) USING TIMESTAMP 1",
+    Cl.QUORUM,
 )
 
-NOTED_WRITESETS: Final = Statement(
-    name="noted_writesets",
-    cql="SELECT id FROM {keyspace}.writeset WHERE slot = ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
+NOTED_WRITESETS: Final = read(
+    "noted_writesets", "SELECT id FROM {keyspace}.writeset WHERE slot = ?"
 )
 
-FORGET_WRITESET: Final = Statement(
-    name="forget_writeset",
-    cql="DELETE FROM {keyspace}.writeset USING TIMESTAMP 2 WHERE slot = ? AND id = ?",
-    consistency=Cl.QUORUM,
-    idempotent=True,
+FORGET_WRITESET: Final = write(
+    "forget_writeset",
+    "DELETE FROM {keyspace}.writeset USING TIMESTAMP 2 WHERE slot = ? AND id = ?",
+    Cl.QUORUM,
 )
 
-READ_RECORD: Final = Statement(
-    name="read_record",
-    cql="SELECT state, participants, created_ms FROM {keyspace}.record WHERE id = ?",
-    consistency=Cl.LOCAL_SERIAL,
-    idempotent=True,
+READ_RECORD: Final = read(
+    "read_record",
+    "SELECT state, participants, created_ms FROM {keyspace}.record WHERE id = ?",
+    Cl.LOCAL_SERIAL,
 )
 
-ADD_RECORD: Final = Statement(
-    name="add_record",
-    cql="INSERT INTO {keyspace}.record (id, state, participants, created_ms) VALUES (?, ?, ?, ?) "
+ADD_RECORD: Final = lwt(
+    "add_record",
+    "INSERT INTO {keyspace}.record (id, state, participants, created_ms) VALUES (?, ?, ?, ?) "
     "IF NOT EXISTS",
-    consistency=Cl.QUORUM,
-    serial_consistency=Cl.LOCAL_SERIAL,
-    idempotent=False,
 )
 
-DECIDE_RECORD: Final = Statement(
-    name="decide_record",
-    cql="UPDATE {keyspace}.record SET state = ? WHERE id = ? IF state = 'preparing'",
-    consistency=Cl.QUORUM,
-    serial_consistency=Cl.LOCAL_SERIAL,
-    idempotent=False,
+DECIDE_RECORD: Final = lwt(
+    "decide_record", "UPDATE {keyspace}.record SET state = ? WHERE id = ? IF state = 'preparing'"
 )
 
-DELETE_RECORD: Final = Statement(
-    name="delete_record",
-    cql="DELETE FROM {keyspace}.record WHERE id = ? IF state = ?",
-    consistency=Cl.QUORUM,
-    serial_consistency=Cl.LOCAL_SERIAL,
-    idempotent=False,
+DELETE_RECORD: Final = lwt(
+    "delete_record", "DELETE FROM {keyspace}.record WHERE id = ? IF state = ?"
 )
 
-READ_VIEWS: Final = Statement(
-    name="read_views",
-    cql="SELECT body FROM {keyspace}.host_view WHERE bucket = ?",
-    consistency=Cl.LOCAL_ONE,
-    idempotent=True,
+READ_VIEWS: Final = read(
+    "read_views", "SELECT body FROM {keyspace}.host_view WHERE bucket = ?", Cl.LOCAL_ONE
 )
 
-WRITE_VIEW: Final = Statement(
-    name="write_view",
-    cql="INSERT INTO {keyspace}.host_view (bucket, host, rev, body) VALUES (?, ?, ?, ?) "
+WRITE_VIEW: Final = write(
+    "write_view",
+    "INSERT INTO {keyspace}.host_view (bucket, host, rev, body) VALUES (?, ?, ?, ?) "
     "USING TIMESTAMP ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
 )
 
 #: Nobody knows the id yet, so there is no race; the fixed timestamp lies below that of every LWT, so
 #: that sending it again buries nothing.
-ADD_REQUEST: Final = Statement(
-    name="add_request",
-    cql="INSERT INTO {keyspace}.request (id, rev, body) VALUES (?, ?, ?) USING TIMESTAMP 1",
-    consistency=Cl.QUORUM,
-    idempotent=True,
+ADD_REQUEST: Final = write(
+    "add_request",
+    "INSERT INTO {keyspace}.request (id, rev, body) VALUES (?, ?, ?) USING TIMESTAMP 1",
+    Cl.QUORUM,
 )
 
-ADD_REQUEST_ONCE: Final = Statement(
-    name="add_request_once",
-    cql="INSERT INTO {keyspace}.request (id, rev, body) VALUES (?, ?, ?) IF NOT EXISTS",
-    consistency=Cl.QUORUM,
-    serial_consistency=Cl.LOCAL_SERIAL,
-    idempotent=False,
+ADD_REQUEST_ONCE: Final = lwt(
+    "add_request_once",
+    "INSERT INTO {keyspace}.request (id, rev, body) VALUES (?, ?, ?) IF NOT EXISTS",
 )
 
-CHANGE_REQUEST: Final = Statement(
-    name="change_request",
-    cql="UPDATE {keyspace}.request SET rev = ?, body = ? WHERE id = ? IF rev = ?",
-    consistency=Cl.QUORUM,
-    serial_consistency=Cl.LOCAL_SERIAL,
-    idempotent=False,
+CHANGE_REQUEST: Final = lwt(
+    "change_request", "UPDATE {keyspace}.request SET rev = ?, body = ? WHERE id = ? IF rev = ?"
 )
 
-GET_REQUEST: Final = Statement(
-    name="get_request",
-    cql="SELECT body FROM {keyspace}.request WHERE id = ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
+GET_REQUEST: Final = read("get_request", "SELECT body FROM {keyspace}.request WHERE id = ?")
+
+GET_REQUEST_SERIAL: Final = read(
+    "get_request_serial", "SELECT body FROM {keyspace}.request WHERE id = ?", Cl.LOCAL_SERIAL
 )
 
-GET_REQUEST_SERIAL: Final = Statement(
-    name="get_request_serial",
-    cql="SELECT body FROM {keyspace}.request WHERE id = ?",
-    consistency=Cl.LOCAL_SERIAL,
-    idempotent=True,
+ADD_WORK: Final = write(
+    "add_work",
+    "INSERT INTO {keyspace}.work (shard, slot, id, rev, at_ms) VALUES (?, ?, ?, ?, ?)",
+    Cl.QUORUM,
 )
 
-ADD_WORK: Final = Statement(
-    name="add_work",
-    cql="INSERT INTO {keyspace}.work (shard, slot, id, rev, at_ms) VALUES (?, ?, ?, ?, ?)",
-    consistency=Cl.QUORUM,
-    idempotent=True,
+DROP_WORK: Final = write(
+    "drop_work", "DELETE FROM {keyspace}.work WHERE shard = ? AND slot = ? AND id = ? AND rev = ?"
 )
 
-DROP_WORK: Final = Statement(
-    name="drop_work",
-    cql="DELETE FROM {keyspace}.work WHERE shard = ? AND slot = ? AND id = ? AND rev = ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
+READ_WORK: Final = read(
+    "read_work", "SELECT id, rev, at_ms FROM {keyspace}.work WHERE shard = ? AND slot = ? LIMIT ?"
 )
 
-READ_WORK: Final = Statement(
-    name="read_work",
-    cql="SELECT id, rev, at_ms FROM {keyspace}.work WHERE shard = ? AND slot = ? LIMIT ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
+READ_HINTS: Final = read(
+    "read_hints", "SELECT body FROM {keyspace}.bucket_hint WHERE cell = ?", Cl.LOCAL_ONE
 )
 
-READ_HINTS: Final = Statement(
-    name="read_hints",
-    cql="SELECT body FROM {keyspace}.bucket_hint WHERE cell = ?",
-    consistency=Cl.LOCAL_ONE,
-    idempotent=True,
-)
-
-WRITE_HINT: Final = Statement(
-    name="write_hint",
-    cql="INSERT INTO {keyspace}.bucket_hint (cell, bucket, body) VALUES (?, ?, ?) "
-    "USING TIMESTAMP ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
+WRITE_HINT: Final = write(
+    "write_hint",
+    "INSERT INTO {keyspace}.bucket_hint (cell, bucket, body) VALUES (?, ?, ?) USING TIMESTAMP ?",
 )
 
 
@@ -232,25 +186,19 @@ class NamedTable(Struct, frozen=True):
 def _named(table: str) -> NamedTable:
     """A row that is ``gone`` keeps its name and revision, so that no old write can bring it back."""
     return NamedTable(
-        get=Statement(
-            name=f"get_{table}",
-            cql=f"SELECT rev, gone, body FROM {{keyspace}}.{table} WHERE shard = 0 AND name = ?",
-            consistency=Cl.LOCAL_QUORUM,
-            idempotent=True,
+        get=read(
+            f"get_{table}",
+            f"SELECT rev, gone, body FROM {{keyspace}}.{table} WHERE shard = 0 AND name = ?",
         ),
-        page=Statement(
-            name=f"page_{table}",
-            cql=f"SELECT name, gone, body, rev FROM {{keyspace}}.{table} "
+        page=read(
+            f"page_{table}",
+            f"SELECT name, gone, body, rev FROM {{keyspace}}.{table} "
             "WHERE shard = 0 AND name > ? LIMIT ?",
-            consistency=Cl.LOCAL_QUORUM,
-            idempotent=True,
         ),
-        put=Statement(
-            name=f"put_{table}",
-            cql=f"INSERT INTO {{keyspace}}.{table} (shard, name, rev, gone, body) "
+        put=write(
+            f"put_{table}",
+            f"INSERT INTO {{keyspace}}.{table} (shard, name, rev, gone, body) "
             "VALUES (0, ?, ?, ?, ?) USING TIMESTAMP ?",
-            consistency=Cl.LOCAL_QUORUM,
-            idempotent=True,
         ),
     )
 
@@ -260,51 +208,38 @@ IMAGES: Final = _named("image")
 QUOTAS: Final = _named("quota")
 WEBHOOKS: Final = _named("webhook")
 
-GET_SERVER_GROUP: Final = Statement(
-    name="get_server_group",
-    cql="SELECT rev, gone, body FROM {keyspace}.server_group WHERE id = ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
+GET_SERVER_GROUP: Final = read(
+    "get_server_group", "SELECT rev, gone, body FROM {keyspace}.server_group WHERE id = ?"
 )
 
-PUT_SERVER_GROUP: Final = Statement(
-    name="put_server_group",
-    cql="INSERT INTO {keyspace}.server_group (id, rev, gone, body) VALUES (?, ?, ?, ?) "
+PUT_SERVER_GROUP: Final = write(
+    "put_server_group",
+    "INSERT INTO {keyspace}.server_group (id, rev, gone, body) VALUES (?, ?, ?, ?) "
     "USING TIMESTAMP ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
 )
 
-PUT_SERVER_GROUP_BY_PROJECT: Final = Statement(
-    name="put_server_group_by_project",
-    cql="INSERT INTO {keyspace}.server_group_by_project (project, id, rev, gone, body) "
+PUT_SERVER_GROUP_BY_PROJECT: Final = write(
+    "put_server_group_by_project",
+    "INSERT INTO {keyspace}.server_group_by_project (project, id, rev, gone, body) "
     "VALUES (?, ?, ?, ?, ?) USING TIMESTAMP ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
 )
 
-PAGE_SERVER_GROUPS: Final = Statement(
-    name="page_server_groups",
-    cql="SELECT id, gone, body FROM {keyspace}.server_group_by_project "
+PAGE_SERVER_GROUPS: Final = read(
+    "page_server_groups",
+    "SELECT id, gone, body FROM {keyspace}.server_group_by_project "
     "WHERE project = ? AND id > ? LIMIT ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
 )
 
-NOTE_REQUEST: Final = Statement(
-    name="note_request",
-    cql="INSERT INTO {keyspace}.request_by_project (project, created_ms, id) VALUES (?, ?, ?) "
+NOTE_REQUEST: Final = write(
+    "note_request",
+    "INSERT INTO {keyspace}.request_by_project (project, created_ms, id) VALUES (?, ?, ?) "
     "USING TIMESTAMP 1",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
 )
 
-PAGE_REQUESTS: Final = Statement(
-    name="page_requests",
-    cql="SELECT created_ms, id FROM {keyspace}.request_by_project "
+PAGE_REQUESTS: Final = read(
+    "page_requests",
+    "SELECT created_ms, id FROM {keyspace}.request_by_project "
     "WHERE project = ? AND (created_ms, id) < (?, ?) LIMIT ?",
-    consistency=Cl.LOCAL_QUORUM,
-    idempotent=True,
 )
 
 CELL_STATEMENTS: Final = (
