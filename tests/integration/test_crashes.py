@@ -13,10 +13,11 @@ of them at once.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import re
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -124,13 +125,33 @@ def resumed(api: Api, cell: str, asked: Sequence[str], died: float) -> list[dict
     return ended
 
 
-def all_settled(api: Api, cell: str, trait: str, free: int, since: float) -> None:
+def held(api: Api, cell: str, trait: str) -> tuple[int, set[str]]:
+    """What lists say is free on the hosts with ``trait``, and the claims that their rows hold."""
+    hosts = api.hosts(cell, trait)
+    claims = {
+        claim["claim"]
+        for host in hosts
+        for claim in api.get(cell, f"/v1/hosts/{cell}/{host}")["claims"]
+    }
+    return api.free(cell, trait, "VCPU"), claims
+
+
+def all_settled(
+    api: Api, cell: str, trait: str, free: int, claims: Iterable[str], since: float
+) -> None:
     """Nothing is held that no request names: claims of the dead, and tags, are gone in time."""
-    until(
-        lambda: api.free(cell, trait, "VCPU") == free,
-        seconds=max(1.0, since + SETTLED_S - time.time()),
-        what=f"{free} cores are free, {SETTLED_S:g} s after the death",
-    )
+    wanted = free, set(claims)
+    with contextlib.suppress(AssertionError):
+        until(
+            lambda: api.free(cell, trait, "VCPU") == free and held(api, cell, trait) == wanted,
+            seconds=max(1.0, since + SETTLED_S - time.time()),
+            what="all is settled",
+        )
+    assert held(api, cell, trait) == wanted, f"{SETTLED_S:g} s after the death"
+
+
+def claims_of(requests: Iterable[dict[str, Any]]) -> list[str]:
+    return [placed["claim"] for one in requests for placed in one.get("placements", [])]
 
 
 def instances_are(api: Api, cell: str, project: str, claims: Sequence[str]) -> None:
@@ -155,7 +176,7 @@ def test_requests_survive_their_scheduler(
         first, *_ = schedulers(deployment, cell)
         project = f"crash-{uuid.uuid4().hex[:8]}"
         body = {"resources": {"VCPU": 1}, "required_traits": [trait], "project": project}
-        before = api.free(cell, trait, "VCPU")
+        free, claims = held(api, cell, trait)
         asked: list[str] = []
         container = arm(f"{point}:2")
         if point == "request.built":
@@ -163,8 +184,9 @@ def test_requests_survive_their_scheduler(
         died = until_it_dies(container, lambda: asked.append(api.post(cell, body)["id"]))
         ended = resumed(api, cell, asked, died)
         assert {one["stage"] for one in ended} == {"built"}, ended
-        instances_are(api, cell, project, [p["claim"] for one in ended for p in one["placements"]])
-        all_settled(api, cell, trait, before - len(ended), died)
+        new = claims_of(ended)
+        instances_are(api, cell, project, new)
+        all_settled(api, cell, trait, free - len(ended), {*claims, *new}, died)
 
     points = [
         "claim.before_lwt",
@@ -184,12 +206,13 @@ def test_manifests_survive_their_scheduler(
     body = {"resources": {"VCPU": 5}, "required_traits": [trait], "count": 2}
 
     def story(cell: str, point: str, arm: Arm) -> None:
-        before = api.free(cell, trait, "VCPU")
+        free, claims = held(api, cell, trait)
         asked: list[str] = []
         died = until_it_dies(arm(point), lambda: asked.append(api.post(cell, body)["id"]))
         ended = resumed(api, cell, asked, died)
         assert [len(one["placements"]) for one in ended] == [2] * len(ended), ended
-        all_settled(api, cell, trait, before - 10 * len(ended), died)
+        wanted = {*claims, *claims_of(ended)}
+        all_settled(api, cell, trait, free - 10 * len(ended), wanted, died)
 
     points = [
         "writeset.before_record",
@@ -224,7 +247,7 @@ def test_refused_manifest_survives_its_scheduler(
         died = until_it_dies(arm(point), collide)
         for request in asked:
             api.reaches(cell, request, *ENDED, seconds=RESUMED_S + BUILT_S)
-        all_settled(api, cell, trait, 2 * CORES, died)
+        all_settled(api, cell, trait, 2 * CORES, (), died)
 
     all_told(deployment, "scheduler-1", ["writeset.aborted"], story)
 
@@ -260,7 +283,7 @@ def test_ends_survive_their_scheduler(
         died = until_it_dies(container, end_one)
         for request in asked:
             api.reaches(cell, request, *ENDED, seconds=RESUMED_S + BUILT_S)
-        all_settled(api, cell, trait, 2 * CORES, died)
+        all_settled(api, cell, trait, 2 * CORES, (), died)
 
     all_told(deployment, "scheduler-1", points, story)
 
@@ -304,11 +327,11 @@ def test_moves_survive_their_scheduler(deployment: Deployment, api: Api, make_la
         (ended,) = resumed(api, cell, [request], died)
         (there,) = ended["placements"]
         assert there["instance"] == here["instance"]
-        all_settled(api, cell, trait, 3 * CORES - cores, died)
+        all_settled(api, cell, trait, 3 * CORES - cores, {there["claim"]}, died)
         found = api.get(cell, f"/v1/instances/{here['instance']}")["instance"]
         assert (found["claim"], found["resources"]["VCPU"]) == (there["claim"], cores)
         assert api.cancel(cell, request).is_success
-        all_settled(api, cell, trait, 3 * CORES, time.time())
+        all_settled(api, cell, trait, 3 * CORES, (), time.time())
 
     points = ["move.claimed", "move.named", "move.swapped", "move.left", "move.resized"]
     all_told(deployment, "scheduler-1", points, story)
@@ -345,7 +368,8 @@ def test_an_evacuation_survives_the_only_scheduler(
 
         until(elsewhere, seconds=SETTLED_S, what="it runs elsewhere")
         docker("start", agent)
-        all_settled(api, cell, trait, 2 * CORES - 1, time.time())
+        claims = claims_of([api.request(cell, request)])
+        all_settled(api, cell, trait, 2 * CORES - 1, claims, time.time())
     api.call(cell, "POST", f"/v1/hosts/{cell}/{name}/enable", {})
 
 
@@ -375,7 +399,7 @@ def test_recovery_survives_its_own_scheduler(
         taken = [one for one in ended if one.get("reason", {}).get("code") != "no_scheduler"]
         assert [len(one["placements"]) for one in taken] == [2] * len(taken), ended
         assert taken
-        all_settled(api, cell, trait, 16 * CORES - 10 * len(taken), serves)
+        all_settled(api, cell, trait, 16 * CORES - 10 * len(taken), claims_of(taken), serves)
 
 
 def test_addresses_survive_their_scheduler(
@@ -462,8 +486,8 @@ def test_requests_survive_their_api_server(
     assert first == second
     (placement,) = api.reaches(cell, first, "built")["placements"]
     assert placement["claim"] == claim
-    all_settled(api, cell, trait, CORES - 1, time.time())
-    all_settled(api, *cancelled, trait, CORES, time.time())
+    all_settled(api, cell, trait, CORES - 1, {claim}, time.time())
+    all_settled(api, *cancelled, trait, CORES, (), time.time())
 
 
 def test_instances_survive_their_agent(deployment: Deployment, api: Api, make_lab: MakeLab) -> None:
@@ -497,5 +521,5 @@ def test_instances_survive_their_agent(deployment: Deployment, api: Api, make_la
         until_it_dies(agent)
     arm_lab(agent, "")
     api.reaches(cell, request, "cancelled")
-    all_settled(api, cell, trait, CORES, time.time())
+    all_settled(api, cell, trait, CORES, (), time.time())
     instances_are(api, cell, project, [])

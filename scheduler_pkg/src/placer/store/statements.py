@@ -59,6 +59,13 @@ SCAN_HOSTS: Final = Statement(
     idempotent=True,
 )
 
+SCAN_REVS: Final = Statement(
+    name="scan_revs",
+    cql="SELECT host, rev FROM {keyspace}.host",
+    consistency=Cl.LOCAL_QUORUM,
+    idempotent=True,
+)
+
 INSERT_HOST: Final = Statement(
     name="insert_host",
     cql="INSERT INTO {keyspace}.host (host, kind, name, rev, status, records, health) "
@@ -311,6 +318,7 @@ CELL_STATEMENTS: Final = (
     READ_HOST,
     READ_HOST_SERIAL,
     SCAN_HOSTS,
+    SCAN_REVS,
     INSERT_HOST,
     UPDATE_HOST,
     NOTE_WRITESET,
