@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def bring_labs_to(deployment: Deployment, cell: str, scheduler: str) -> None:
         file.write_text(head + named + known)
         docker("restart", "--time", "0", container)
         until(
-            lambda like=like: _serves(like, scheduler),
+            partial(_serves, like, scheduler),
             seconds=READY_S,
             what=f"{scheduler} serves the hosts of {container}",
         )
@@ -227,7 +228,7 @@ def _run(
         arguments += ["--volume", mount]
     if "--ip" not in extra:
         arguments += ["--network", networks[0]]
-    docker("create", *arguments, *extra, config["Image"], *config["Cmd"])
+    docker("create", *arguments, *extra, like["Image"], *config["Cmd"])
     for name in networks[1:]:
         held = like["NetworkSettings"]["Networks"][name]
         fixed = (held.get("IPAMConfig") or {}).get("IPv4Address")

@@ -364,7 +364,7 @@ def test_an_evacuation_survives_the_only_scheduler(
 
         def elsewhere() -> bool:
             now = api.request(cell, request)
-            return now["stage"] == "built" and now["placements"][0]["host_name"] != name
+            return bool(now["stage"] == "built" and now["placements"][0]["host_name"] != name)
 
         until(elsewhere, seconds=SETTLED_S, what="it runs elsewhere")
         docker("start", agent)
@@ -411,8 +411,12 @@ def test_addresses_survive_their_scheduler(
     api.put(cell, f"/v1/networks/{network}", {"cell": cell, "cidr": "10.20.31.0/28"})
     trait = make_lab(cell, {"a": {}, "b": {}})
     hosts = sorted(api.hosts(cell, trait))
-    body = {"resources": {"VCPU": 1}, "required_traits": [trait], "network": network}
-    body["deadline_s"] = 60
+    body = {
+        "resources": {"VCPU": 1},
+        "required_traits": [trait],
+        "network": network,
+        "deadline_s": 60,
+    }
     asked: list[str] = []
 
     def ask(host: str) -> None:
@@ -487,7 +491,8 @@ def test_requests_survive_their_api_server(
     (placement,) = api.reaches(cell, first, "built")["placements"]
     assert placement["claim"] == claim
     all_settled(api, cell, trait, CORES - 1, {claim}, time.time())
-    all_settled(api, *cancelled, trait, CORES, (), time.time())
+    for other in cancelled:
+        all_settled(api, other, trait, CORES, (), time.time())
 
 
 def test_instances_survive_their_agent(deployment: Deployment, api: Api, make_lab: MakeLab) -> None:
