@@ -1,8 +1,8 @@
 """Containers that a test adds to a running deployment, and takes away again.
 
 A *lab* is an agent with hosts of its own: trees, aggregates, builds that fail. A trait that only they
-have keeps a test's requests on them, whatever else runs. A *replacement* stands in for a scheduler,
-with its name, addresses and settings, and one variable more: the place at which it is to die.
+have keeps a test's requests on them, whatever else runs. A *replacement* stands in for a scheduler or an API
+server, with its name, addresses and settings, and one variable more: the place at which it is to die.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import re
 import time
+import tomllib
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ import httpx
 from deployment import Deployment, docker
 
 READY_S = 60
+_JOURNAL = "/var/lib/placer/journal"
 
 #: What the fixture ``make_lab`` is: cell, hosts by their names' endings -> the trait that they have.
 MakeLab = Callable[..., str]
@@ -63,34 +67,111 @@ def lab(
     for path in files.values():
         path.chmod(0o644)
     container = f"{deployment.name}-{name}"
-    owner = like["Config"]["User"]
-    journal = ["--tmpfs", f"/var/lib/placer/journal:uid={owner or 0},mode=0700"]
+    journal = folder / f"{name}-journal"
+    journal.mkdir()
+    journal.chmod(0o777)  # the agent's user is not this one
     try:
-        _run(like, container, files, extra=journal, skip="/var/lib/placer/journal")
+        _run(like, container, files, extra=["--volume", f"{journal}:{_JOURNAL}"], skip=_JOURNAL)
         yield
     finally:
         docker("rm", "--force", container, check=False)
 
 
-@contextmanager
-def failing_at(deployment: Deployment, scheduler: str, point: str) -> Iterator[str]:
-    """``scheduler`` replaced by one that kills itself at ``point``; gives the container's name.
+#: Starts a replacement that kills itself at the named point; gives its container's name.
+Arm = Callable[[str], str]
 
-    Afterwards the scheduler itself is started again and ready.
+
+@contextmanager
+def replaced(deployment: Deployment, process: str) -> Iterator[Arm]:
+    """Without ``process``, a scheduler or API server; what is given starts replacements, one at a time.
+
+    A replacement that died stays dead until the next is started. Afterwards the process itself is
+    back, and serves.
     """
-    original = f"{deployment.name}-{scheduler}"
+    original = f"{deployment.name}-{process}"
     like = deployment.containers[original]
     container = f"{original}-failing"
-    docker("stop", original)
-    try:
-        extra = ["--env", f"PLACER_FAIL_POINT={point}", *_addresses(like)]
-        _run(like, container, {}, extra=extra, skip="")
+
+    def arm(point: str) -> str:
+        _run_again(like, container, point)
         _wait_ready(like, container)
-        yield container
+        return container
+
+    with stopped(deployment, [process]):
+        try:
+            yield arm
+        finally:
+            docker("rm", "--force", container, check=False)
+
+
+@contextmanager
+def stopped(deployment: Deployment, processes: list[str]) -> Iterator[None]:
+    """Without these schedulers or API servers; afterwards they serve again."""
+    names = [f"{deployment.name}-{process}" for process in processes]
+    if names:
+        docker("stop", *names)
+    try:
+        yield
     finally:
-        docker("rm", "--force", container, check=False)
-        docker("start", original)
-        _wait_ready(like, original)
+        if names:
+            docker("start", *names)
+        for name in names:
+            _wait_ready(deployment.containers[name], name)
+
+
+def labs(deployment: Deployment, cell: str) -> set[str]:
+    """Containers of labs' agents in ``cell``."""
+    name = f"name={deployment.name}-{cell}-lab-"
+    return set(docker("ps", "--all", "--filter", name, "--format", "{{.Names}}").split())
+
+
+def arm_lab(container: str, point: str) -> None:
+    """A lab's agent once more, with its journal and its instances; it kills itself at ``point``.
+
+    Without a point it stays.
+    """
+    _run_again(_inspected(container), container, point)
+
+
+def bring_labs_to(deployment: Deployment, cell: str, scheduler: str) -> None:
+    """Kill the labs' agents of ``cell``, and start them again with ``scheduler`` as the one they know.
+
+    Returns when it serves all of their hosts. Of the other schedulers they hear from it.
+    """
+    url = url_of(deployment, scheduler)
+    for container in labs(deployment, cell):
+        like = _inspected(container)
+        file = _mounted(like, "/etc/placer/placer.toml")
+        head, named, rest = file.read_text().partition(f'name = "{cell}"\n')
+        known = re.sub(r"(?m)^schedulers = .*$", f"schedulers = {json.dumps([url])}", rest, count=1)
+        file.write_text(head + named + known)
+        docker("restart", "--time", "0", container)
+        until(
+            partial(_serves, like, scheduler),
+            seconds=READY_S,
+            what=f"{scheduler} serves the hosts of {container}",
+        )
+
+
+def _serves(lab_agent: dict[str, Any], scheduler: str) -> bool:
+    """Whether the agent says that ``scheduler`` knows all of its hosts."""
+    file = _mounted(lab_agent, _JOURNAL) / "status.json"
+    try:
+        said = json.loads(file.read_text())
+    except FileNotFoundError:
+        return False
+    return bool(said["scheduler"] == scheduler and said["reported"] == said["hosts"])
+
+
+def url_of(deployment: Deployment, process: str) -> str:
+    """Where a scheduler or an API server, or its replacement, listens inside its region."""
+    return _url(deployment.containers[f"{deployment.name}-{process}"])
+
+
+def died_at(container: str) -> float:
+    """When a container ended, in seconds since 1970."""
+    said = docker("inspect", "--format", "{{.State.FinishedAt}}", container).strip()
+    return datetime.fromisoformat(said).timestamp()
 
 
 def has_died(container: str) -> bool:
@@ -147,7 +228,7 @@ def _run(
         arguments += ["--volume", mount]
     if "--ip" not in extra:
         arguments += ["--network", networks[0]]
-    docker("create", *arguments, *extra, config["Image"], *config["Cmd"])
+    docker("create", *arguments, *extra, like["Image"], *config["Cmd"])
     for name in networks[1:]:
         held = like["NetworkSettings"]["Networks"][name]
         fixed = (held.get("IPAMConfig") or {}).get("IPv4Address")
@@ -156,28 +237,43 @@ def _run(
     docker("start", container)
 
 
+def _run_again(like: dict[str, Any], container: str, point: str) -> None:
+    """``container`` made anew as ``like``, with a place to die at."""
+    docker("rm", "--force", container, check=False)
+    fatal = ["--env", f"PLACER_FAIL_POINT={point}"] if point else []
+    _run(like, container, {}, extra=[*fatal, *_addresses(like)], skip="")
+
+
 def _addresses(like: dict[str, Any]) -> list[str]:
-    """The first network with the address that the others know it by."""
+    """The first network with the address that the others know it by; nothing if it has none."""
     name, held = next(iter(like["NetworkSettings"]["Networks"].items()))
-    return ["--network", name, "--ip", held["IPAMConfig"]["IPv4Address"]]
+    fixed = (held.get("IPAMConfig") or {}).get("IPv4Address")
+    return ["--network", name, "--ip", fixed] if fixed else []
+
+
+def _inspected(container: str) -> dict[str, Any]:
+    (found,) = json.loads(docker("inspect", container))
+    return dict(found)
 
 
 def _mounted(like: dict[str, Any], target: str) -> Path:
     return next(Path(m["Source"]) for m in like["Mounts"] if m["Destination"] == target)
 
 
+def _url(like: dict[str, Any]) -> str:
+    settings = tomllib.loads(_mounted(like, "/etc/placer/placer.toml").read_text())
+    part = settings.get("api") or settings["scheduler"]
+    (held, *_) = like["NetworkSettings"]["Networks"].values()
+    return f"http://{held['IPAMConfig']['IPv4Address']}:{part['port']}"
+
+
 def _wait_ready(like: dict[str, Any], container: str) -> None:
-    """Wait for the scheduler's own word that it serves."""
-    port = re.search(
-        r"^port = (\d+)$", _mounted(like, "/etc/placer/placer.toml").read_text(), re.MULTILINE
-    )
-    held = next(iter(like["NetworkSettings"]["Networks"].values()))
-    address = held["IPAMConfig"]["IPv4Address"]
-    assert port
+    """Wait for the process's own word that it serves; or until it is dead, if it is to die early."""
+    url = _url(like)
 
     def ready() -> bool:
         try:
-            answer = httpx.get(f"http://{address}:{port[1]}/readyz", timeout=2)
+            answer = httpx.get(f"{url}/readyz", timeout=2)
         except httpx.HTTPError:
             return has_died(container)
         return answer.status_code == httpx.codes.OK

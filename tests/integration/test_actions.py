@@ -11,7 +11,7 @@ import pytest
 
 from client import BUILT_S, Api
 from deployment import Deployment, docker
-from lab import MakeLab, until
+from lab import MakeLab, labs, until
 
 pytestmark = pytest.mark.cluster
 
@@ -216,11 +216,3 @@ def test_a_dead_host_is_evacuated_and_does_not_run_it_twice(
     there = api.get(cell, f"/v1/hosts/{cell}/{host}")["host"]
     assert (there["status"], there["duty"]["state"]) == ("up", "evacuating")
     order(api, cell, host, "enable")
-
-
-def labs(deployment: Deployment, cell: str) -> set[str]:
-    """Containers of labs' agents in ``cell``."""
-    names = docker(
-        "ps", "--filter", f"name={deployment.name}-{cell}-lab-", "--format", "{{.Names}}"
-    )
-    return set(names.split())

@@ -149,6 +149,11 @@ class SimStore:
         for row in list(self.rows.values()):
             yield row
 
+    async def scan_revs(self) -> AsyncIterator[tuple[str, int]]:
+        await self._read(serial=False)
+        for row in list(self.rows.values()):
+            yield row.host, row.rev
+
     # -- commit records
 
     async def note_writeset(self, writeset: str) -> None:

@@ -410,6 +410,11 @@ class HostWriter:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def show(self, row: HostRow) -> None:
+        """Have the view of ``row`` written, which others changed and was read just now."""
+        self._remember(row)
+        self._views.queue(None, row)
+
     def views_behind(self, bucket: int, buckets: int, views: list[HostView]) -> int:
         """Have the views of one bucket written that lag behind what this process knows.
 

@@ -2,15 +2,20 @@
 
 Every scheduler process of a cell walks its buckets of views, one at a time. A lapsed lease in a view
 is only a hint; the LWT on the row decides against an agent that adopts at the same moment
-(``claims/expiry.py``). What a lost view hides,
-the hosts' own periodic reports find: the hub looks at every row it reads. What this process knows
-better than a view, because a report or a claim showed it the row, it writes again. Passing by, the
-sweeper writes the bucket's hint; after each round it looks after the cell's pools and write sets.
+(``claims/expiry.py``).
+
+A view is lost with the process that owed it, and hides what a dead claimer left on the row. So the
+revisions of all rows, and nothing else of them, are read twice a round; a row that is ahead of a view
+that was read later is swept, and its view written. A view that is on its way just then costs a read
+of its row. What this process knows better than a view, because a report or a claim showed it the
+row, it writes again too. Passing by, the sweeper writes the bucket's hint; after each round it looks
+after the cell's pools and write sets.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from typing import Final
@@ -28,6 +33,8 @@ from placer.store.base import CellStore
 
 log = structlog.get_logger(__name__)
 
+#: Times in a round that the revisions of all rows are read.
+_LOOKS_A_ROUND: Final = 2
 #: Pools swept in a round.
 _POOLS_A_ROUND: Final = 4
 
@@ -60,22 +67,29 @@ class Sweeper:
         cluster = settings.cluster
         self._early_ms = int((cluster.claim_lease_s - cluster.claim_deadline_s) * 1000)
         self._rng = rng
+        self._revs: dict[str, int] = {}
 
     async def run(self) -> None:
         """Sweep for ever: all buckets once in ``sweep_every_s``. Cancel to stop; safe anywhere."""
         buckets = self._settings.home.host_buckets
         pause_s = self._settings.scheduler.sweep_every_s / buckets
-        bucket = self._rng.randrange(buckets)
-        while True:
-            await asyncio.sleep(self._rng.uniform(0.5, 1.5) * pause_s)
-            bucket = (bucket + 1) % buckets
+        first = self._rng.randrange(buckets)
+        for step in itertools.count():
+            await asyncio.sleep(self._rng.uniform(0.5, 1.0) * pause_s)
+            bucket = (first + step) % buckets
             try:
+                if step % max(1, buckets // _LOOKS_A_ROUND) == 0:
+                    await self.look()
                 await self.sweep_bucket(bucket, time.time_ns() // 1_000_000)
                 if bucket == 0:
                     await self._recovery.recover_cell(self._settings.cell)
                     await self._sweep_pools()
             except PlacerError as error:
                 log.warning("sweep_failed", bucket=bucket, error=str(error))
+
+    async def look(self) -> None:
+        """Read the revisions that ``sweep_bucket`` holds views against. Raises StoreError."""
+        self._revs = {host: rev async for host, rev in self._store.scan_revs()}
 
     async def sweep_bucket(self, bucket: int, now_ms: int) -> int:
         """Expire what has lapsed on the hosts of one bucket, and write views that were lost.
@@ -84,11 +98,14 @@ class Sweeper:
         """
         views = await self._store.read_views(bucket)
         await self._hints.passed(bucket, views, time.time_ns() // 1000)
-        hosts = due(views, now_ms, self._early_ms)
-        for row in (*hosts, *self._group_of(views)):
-            await self._recovery.sweep_row(self._settings.cell, row)
-        buckets = self._settings.home.host_buckets
-        return len(hosts) + self._writer.views_behind(bucket, buckets, views)
+        known = self._writer.views_behind(bucket, self._settings.home.host_buckets, views)
+        behind = {view.host for view in views if view.rev < self._revs.get(view.host, 0)}
+        hosts = behind.union(due(views, now_ms, self._early_ms))
+        for host in (*sorted(hosts), *self._group_of(views)):
+            row = await self._recovery.sweep_row(self._settings.cell, host)
+            if row is not None and host in behind:
+                self._writer.show(row)
+        return len(hosts) + known
 
     def _group_of(self, views: list[HostView]) -> list[str]:
         """One of this cell's server groups that have members here, if any has: its row may hold more."""

@@ -112,6 +112,9 @@ class CellStore(RequestStore, RequestIndex, RecordStore, HintStore, Protocol):
     def scan_rows(self) -> AsyncIterator[HostRow]:
         """Every host row of the cell, page by page. For the checker; no decision reads this."""
 
+    def scan_revs(self) -> AsyncIterator[tuple[str, int]]:
+        """Id and revision of every host row of the cell, page by page; nothing else is sent."""
+
     async def read_views(self, bucket: int) -> list[HostView]:
         """All host views of one bucket; perhaps stale."""
 

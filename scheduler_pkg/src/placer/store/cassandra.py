@@ -66,6 +66,7 @@ GLOBAL_KEYSPACE: Final = "placer_global"
 #: Server error "CAS write unknown": the driver has no exception of its own for it.
 _CAS_WRITE_UNKNOWN: Final = 0x1700
 _SCAN_PAGE_ROWS: Final = 200
+_REVS_PAGE_ROWS: Final = 2000
 #: Times that an idempotent statement is sent, the first included.
 _TRIES_MAX: Final = 3
 
@@ -211,10 +212,12 @@ class CassandraSession:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
 
-    async def pages(self, statement: Statement, *params: Any) -> AsyncIterator[tuple[Any, ...]]:
+    async def pages(
+        self, statement: Statement, *params: Any, page_rows: int = _SCAN_PAGE_ROWS
+    ) -> AsyncIterator[tuple[Any, ...]]:
         """All rows, a page at a time."""
         bound = self._prepared[statement.name].bind(params)
-        bound.fetch_size = _SCAN_PAGE_ROWS
+        bound.fetch_size = page_rows
         state: bytes | None = None
         while True:
             future = self._session.execute_async(bound, timeout=None, paging_state=state)
@@ -361,6 +364,11 @@ class CassandraCellStore(
     async def scan_rows(self) -> AsyncIterator[HostRow]:
         async for values in self._session.pages(statements.SCAN_HOSTS):
             yield _row(values)
+
+    async def scan_revs(self) -> AsyncIterator[tuple[str, int]]:
+        revs = self._session.pages(statements.SCAN_REVS, page_rows=_REVS_PAGE_ROWS)
+        async for host, rev in revs:
+            yield host, rev
 
     async def insert_row(self, row: HostRow) -> bool:
         rows = await self._session.execute(

@@ -70,6 +70,8 @@ SCAN_HOSTS: Final = read(
     "scan_hosts", "SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host"
 )
 
+SCAN_REVS: Final = read("scan_revs", "SELECT host, rev FROM {keyspace}.host")
+
 INSERT_HOST: Final = lwt(
     "insert_host",
     "INSERT INTO {keyspace}.host (host, kind, name, rev, status, records, health) "
@@ -246,6 +248,7 @@ CELL_STATEMENTS: Final = (
     READ_HOST,
     READ_HOST_SERIAL,
     SCAN_HOSTS,
+    SCAN_REVS,
     INSERT_HOST,
     UPDATE_HOST,
     NOTE_WRITESET,

@@ -35,6 +35,9 @@ class _NoRows:
     def scan_rows(self) -> AsyncIterator[HostRow]:
         raise NotImplementedError
 
+    def scan_revs(self) -> AsyncIterator[tuple[str, int]]:
+        raise NotImplementedError
+
     async def write_view(self, view: HostView) -> None:
         raise NotImplementedError
 

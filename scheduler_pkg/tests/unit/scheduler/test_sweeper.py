@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
+import msgspec
+
 from placer.claims.operations import AddClaim, AgentStep, Refusal, ReportInventory
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
@@ -30,13 +32,17 @@ class Scene:
 
     def __init__(self, store: SimStore | None = None) -> None:
         self.store = store or CellSim(random.Random(1))
-        self.writer = HostWriter(
-            self.store, Scheduler(), HistoryWriter(None, "test"), rng=random.Random(1)
-        )
         self.told: list[str] = []
         self.may_lapse = True
         self.named = True
         self.now_ms = NOW_MS
+        self.forget()
+
+    def forget(self) -> None:
+        """From here on another process, which has seen no row yet."""
+        self.writer = HostWriter(
+            self.store, Scheduler(), HistoryWriter(None, "test"), rng=random.Random(1)
+        )
         recovery = Recovery(
             SimStores(self.store),
             self._writer,
@@ -131,6 +137,49 @@ def test_claim_that_nobody_waits_for_goes_before_its_lease_ends() -> None:
         await scene.sweep()
         assert not scene.store.rows["h1"].claims
         assert scene.told == ["k1"]
+
+    run_simulated(scenario())
+
+
+def test_claim_of_the_dead_goes_though_its_view_was_lost() -> None:
+    """Its claimer died before it wrote the view, so the view shows no claim; the row's revision does."""
+
+    async def scenario() -> None:
+        scene = Scene()
+        scene.named = False
+        await scene.claimed(lease_until_ms=2**52)
+        made_ms = scene.store.rows["h1"].claims[0].created_ms
+        view = scene.store.views["h1"]
+        lost = msgspec.structs.replace(view, rev=view.rev - 1, lease_until_ms=0, free={"VCPU": 4})
+        scene.store.views["h1"] = lost
+        scene.forget()
+        scene.now_ms = made_ms + int(settings().cluster.claim_deadline_s * 1000) + 1
+        await scene.sweep()
+        assert scene.store.rows["h1"].claims, "nothing shows it yet"
+        await scene.sweeper.look()
+        await scene.sweep()
+        assert not scene.store.rows["h1"].claims
+        await asyncio.sleep(2)
+        assert scene.store.views["h1"].rev == scene.store.rows["h1"].rev
+
+    run_simulated(scenario())
+
+
+def test_view_that_was_lost_with_another_process_is_written_again() -> None:
+    """Nobody is left who knows the row; what it holds is nobody's to end, and counts in choice again."""
+
+    async def scenario() -> None:
+        scene = Scene()
+        await scene.claimed(lease_until_ms=2**52)
+        view = scene.store.views["h1"]
+        scene.store.views["h1"] = msgspec.structs.replace(view, rev=view.rev - 1)
+        scene.forget()
+        await scene.sweeper.look()
+        assert await scene.sweep() == 1
+        await asyncio.sleep(2)
+        assert scene.store.views["h1"] == view
+        assert scene.store.rows["h1"].claims
+        assert await scene.sweep() == 0
 
     run_simulated(scenario())
 
