@@ -19,8 +19,12 @@ SUITE_SECONDS = 300
 
 # Tests of the package that need a Docker Engine.
 CONTAINERS = "scheduler_pkg/tests/containers"
-# Tests of the package that try thousands of seeds, or measure.
-SEEDED = ("scheduler_pkg/tests/simulation", "scheduler_pkg/tests/performance")
+# Tests of the package that try thousands of seeds, explore all states of a model, or measure.
+SEEDED = (
+    "scheduler_pkg/tests/simulation",
+    "scheduler_pkg/tests/model",
+    "scheduler_pkg/tests/performance",
+)
 
 
 def layout(_: Sequence[str]) -> Result:
@@ -121,7 +125,7 @@ def unit(options: Sequence[str]) -> Result:
 
 
 def simulation(options: Sequence[str]) -> Result:
-    """Thousands of seeds of the protocol's code against a simulated store, mutants, and costs against thresholds."""
+    """Thousands of seeds of the protocol's code against a simulated store, all states of a model of it, mutants of both, and costs against thresholds."""
     return pytest(*SEEDED, options=options, seconds=900)
 
 
