@@ -69,6 +69,7 @@ from placer.scheduler.agent_events import (
 from placer.scheduler.agent_steps import Steps
 from placer.scheduler.guest_commands import GuestCommand, OpenCommands
 from placer.scheduler.lost_hosts import LostHosts
+from placer.scheduler.moves_shown import moving_since_ms
 
 log = structlog.get_logger(__name__)
 
@@ -330,6 +331,9 @@ class AgentHub:
         except PlacerError as error:
             log.warning("report_not_written", host=report.name, why=str(error))
             return None
+        for record in row.claims:
+            if moving_since_ms(record):
+                self._events.marked(row, record)
         ordered = await asyncio.gather(*(self._may_be_ordered(record) for record in row.claims))
         orders = [_order(row.host, r) for r, may in zip(row.claims, ordered, strict=True) if may]
         return row, orders
