@@ -30,7 +30,7 @@ from placer.model.groups import ServerGroup, unknown_group
 from placer.model.hint import BucketHint
 from placer.model.instance import Instance
 from placer.model.messages import StepKind
-from placer.model.records import ClaimState, HostRow, Inventory, Record
+from placer.model.records import ClaimState, HostRow, Inventory, Record, RowKind
 from placer.model.request import Request, RequestSpec, Stage
 from placer.model.work import Work
 from placer.scheduler.addresses import Addresses
@@ -443,7 +443,7 @@ class World:
             await asyncio.sleep(1.0)
             for cell, store in self.stores.items():
                 for row in list(store.rows.values()):
-                    for record in row.claims:
+                    for record in row.claims if row.kind is RowKind.HOST else ():
                         self.carry(cell, row.host, record.id, confirmed=False)
 
     async def sweeps(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from placer.errors import Conflict, InvalidInput, NotFound
+from placer.model.groups import Policy, Scope, ServerGroupSpec, new_group
 from placer.model.instance import InstanceState
 from placer.model.records import ClaimState
 from placer.model.request import MoveKind, Placement, Request, Stage
@@ -158,6 +159,32 @@ def test_lists_show_that_an_instance_stays_after_all() -> None:
             ("instance.running", "ops"),
         ] * 2
         assert "given up" in history[2][2]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("policy", "cell"),
+    [
+        pytest.param(Policy.ANTI_AFFINITY, "c1", id="apart by cells, within its cell"),
+        pytest.param(Policy.AFFINITY, "c2", id="together in a cell, and the only one"),
+    ],
+)
+def test_a_member_of_a_group_counts_where_it_is_now(policy: Policy, cell: str) -> None:
+    """Where it was does not stand in its way, and is forgotten once it has left."""
+
+    async def scenario(world: MovingWorld) -> None:
+        await world.host("h1")
+        h2 = await world.host("h2", cell=cell)
+        group = new_group("c1", ServerGroupSpec("g", policy, Scope.CELL), 1)
+        world.groups[group.id] = group
+        before = await built(world, server_group=group.id, host="h1", cell="c1")
+        asked = {"cell": cell, "host": "h2"}
+        await world.ask_move(before, only(before).instance, MoveKind.MOVE, **asked)
+        await settled(world)
+        assert only(world.stored(before)).host == h2, whys(world.stored(before))
+        members = world.stores["c1"].rows[group.id].claims
+        assert [member.data["host"] for member in members] == [h2]
 
     play(scenario)
 
