@@ -178,19 +178,16 @@ class AgentHub:
         """Mark ``hosts`` down after the grace unless somebody serves them then."""
         self._lost.suspect(hosts)
 
-    async def command(
-        self, host: str, claim: str, kind: CommandKind, *, timeout_s: float, lines: int = 100
-    ) -> CommandDone:
-        """Have the agent of ``host`` do something to the instance of ``claim``: its answer.
+    async def command(self, command: GuestCommand) -> CommandDone:
+        """Have the agent of a host do something to the instance of a claim: its answer.
 
         Any process of the host's cell can be asked. Safe to repeat. Raises NoAgent when no agent
         serves the host, AgentSilent when there was no answer in time, Overloaded at a bound.
         """
-        command = GuestCommand(host, claim, kind, timeout_s, lines)
         done = await self.command_here(command) or await self._command_elsewhere(command)
         if done is None:
             raise NoAgent(
-                f"No agent serves host {host} now.",
+                f"No agent serves host {command.host} now.",
                 remedy="Ask again when the host is up; placer host list shows it.",
             )
         return done

@@ -143,7 +143,7 @@ class Lifecycle:
         log.info("guest", host=row.name, claim=state.claim, state=state.state, why=state.why)
         record = row.find(state.claim)
         if record is not None:
-            await self._listing.guest(row, record, state)
+            await self._listing.guest(row, record, state, by=state.by)
 
     # -- changes of the request; each returns whether it is done, else it is tried on what is stored
 

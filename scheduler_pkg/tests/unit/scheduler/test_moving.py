@@ -309,9 +309,16 @@ def test_one_instance_of_several_is_deleted_and_not_replaced() -> None:
         assert (len(after.placements), after.ended, after.missing) == (2, 1, 0)
         assert gone not in {p.instance for p in after.placements}
         for placement in after.placements:
-            await world.ask_move(after, placement.instance, MoveKind.DELETE)
+            more = {"by": "ops", "why": "not needed"}
+            await world.ask_move(after, placement.instance, MoveKind.DELETE, **more)
         await world.until(lambda: world.stored(before).stage is Stage.CANCELLED, 20, "all are gone")
         await settled(world)
+        for placement in after.placements:
+            assert listed(world, placement.instance)[2][-1] == (
+                "instance.deleted",
+                "ops",
+                "not needed",
+            )
 
     play(scenario)
 
