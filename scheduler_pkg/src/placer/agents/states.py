@@ -42,9 +42,7 @@ class GuestStates:
         self._journal = journal
         self._now_ms = now_ms
 
-    async def changed(
-        self, order: ClaimOrder, state: str, why: str, *, by: str = ""
-    ) -> GuestState:
+    async def changed(self, order: ClaimOrder, state: str, why: str, *, by: str = "") -> GuestState:
         """The instance of ``order`` is in ``state`` from now on, ``by`` whom: what is to be said of it."""
         before = self._journal.states.get(order.claim)
         version = before.version + 1 if before else self._now_ms()

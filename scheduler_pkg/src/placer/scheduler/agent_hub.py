@@ -36,7 +36,6 @@ from placer.model.ids import host_uuid
 from placer.model.messages import (
     ClaimOrder,
     CommandDone,
-    CommandKind,
     FromAgent,
     Hello,
     HostReport,
