@@ -275,7 +275,7 @@ class Lab:
 
     async def command(self, claim: str, kind: CommandKind, timeout_s: float = 30.0) -> CommandDone:
         """What the agent answers to a command."""
-        return await self.hub.command(claim.split(".")[1], claim, kind, timeout_s=timeout_s)
+        return await self.hub.command(GuestCommand(claim.split(".")[1], claim, kind, timeout_s))
 
     def said(self, state: str, claim: str) -> bool:
         """Whether the agent told of this state of the instance."""

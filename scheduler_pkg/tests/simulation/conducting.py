@@ -18,7 +18,7 @@ import httpx
 import msgspec
 
 from placer.api.native.intake import Intake
-from placer.claims.operations import AgentStep, Refusal, ReportInventory, ended
+from placer.claims.operations import AgentStep, Operation, Refusal, ReportInventory, ended
 from placer.claims.protocol import HostWriter
 from placer.claims.recovery import Recovery
 from placer.claims.shares import Shares
@@ -30,7 +30,7 @@ from placer.model.groups import ServerGroup, unknown_group
 from placer.model.hint import BucketHint
 from placer.model.instance import Instance
 from placer.model.messages import StepKind
-from placer.model.records import ClaimState, HostRow, Inventory, Record
+from placer.model.records import ClaimState, HostRow, Inventory, Record, RowKind
 from placer.model.request import Request, RequestSpec, Stage
 from placer.model.work import Work
 from placer.scheduler.addresses import Addresses
@@ -39,7 +39,8 @@ from placer.scheduler.claimer import Claimer
 from placer.scheduler.conductor import Conductor
 from placer.scheduler.holdings import Holdings
 from placer.scheduler.lifecycle import Lifecycle
-from placer.scheduler.listing import Listing
+from placer.scheduler.listing import Listing, LostInstance
+from placer.scheduler.moves_shown import MovesShown, moving_since_ms
 from placer.scheduler.moving import Moving
 from placer.scheduler.placing import Placing
 from placer.scheduler.quota_list import QuotaList
@@ -119,6 +120,19 @@ class CellSim(SimStore):
         return []
 
 
+class Own:
+    """The writer of a process's own cell."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def submit(
+        self, host: str, operation: Operation, *, deadline_s: float
+    ) -> HostRow | Refusal:
+        writer = await self._process.writer(self._process.cell)
+        return await writer.submit(host, operation, deadline_s=deadline_s)
+
+
 class Process:
     """One scheduler process: everything that ``scheduler/process.py`` puts together, but the hub."""
 
@@ -188,17 +202,23 @@ class Process:
             self.writer,
             history,
             world.notified,
+            world.show_move,
+            world.show_lost,
         )
         self.conductor = Conductor(
             own, self.requests, placing, self.releasing, moving, history, world.notified, rng=rng
         )
         self.listing = Listing(own, world.lists, self.background, now_ms=now_ms)
+        self.shown = MovesShown(
+            world.stores[cell].read_row, Own(self), self.requests, self.listing, 1.0
+        )
         self.lifecycle = Lifecycle(
             own,
             self.requests,
             self.releasing,
             moving,
             self.listing,
+            self.shown,
             self.writer,
             self.background,
             self._wake,
@@ -287,6 +307,7 @@ class World:
 
     def __init__(self, seed: int, *, unknown: float = 0.0) -> None:
         self.rng = random.Random(seed)
+        self._losing = random.Random(f"losing {seed}")
         self.stores = {cell: CellSim(self.rng, unknown=unknown, cell=cell) for cell in CELLS}
         self.cells = SimStores(*self.stores.values())
         self.processes: dict[str, Process] = {}
@@ -385,6 +406,24 @@ class World:
         if self.rng.random() < 0.8 or self.stores[cell].quiet:
             self.carry(cell, row.host, record.id, confirmed=True)
 
+    async def show_move(self, cell: str, host: str, claim: str) -> None:
+        """By a process of the claim's cell; a call of four is lost, as its process may be."""
+        process = self.alive(cell)
+        if process is None or (self._losing.random() < 0.25 and not self.stores[cell].quiet):
+            return
+        try:
+            await process.shown.look(host, claim)
+        except PlacerError:
+            return
+
+    async def show_lost(self, lost: LostInstance) -> bool:
+        """As ``show_move``."""
+        process = self.alive(lost.placement.cell)
+        if process is None or (self._losing.random() < 0.25 and not self.stores["c1"].quiet):
+            return False
+        await process.listing.lost(lost)
+        return True
+
     # -- hosts and their agents
 
     async def host(self, name: str, vcpu: int = 4, cell: str = "c1") -> str:
@@ -404,7 +443,7 @@ class World:
             await asyncio.sleep(1.0)
             for cell, store in self.stores.items():
                 for row in list(store.rows.values()):
-                    for record in row.claims:
+                    for record in row.claims if row.kind is RowKind.HOST else ():
                         self.carry(cell, row.host, record.id, confirmed=False)
 
     async def sweeps(self) -> None:
@@ -447,6 +486,8 @@ class World:
         record = row.find(claim)
         if record is None or record.tag or ended(record):
             return
+        if moving_since_ms(record):
+            process.lifecycle.marked(row, record)
         if record.state is ClaimState.CLAIMED:
             if not (confirmed or await process.lifecycle.confirmed(record)):
                 return

@@ -14,9 +14,11 @@ from placer.claims.operations import ReportInventory, SetStatus
 from placer.errors import NoScheduler, PlacerError
 from placer.model import ids, moves
 from placer.model.actions import MoveOrder
+from placer.model.instance import InstanceState
 from placer.model.records import ClaimState, HostStatus, Record
 from placer.model.request import MoveKind, Request, Stage
 from placer.scheduler.actions import Actions
+from placer.scheduler.moves_shown import moving_since_ms
 
 from .conducting import World
 
@@ -129,6 +131,17 @@ class MovingWorld(World):
             for request in store.requests.values():
                 if request.stage is Stage.MOVING or request.moves:
                     found.append(f"{request.id} still moves {len(request.moves)}")
+        found += [
+            f"{record.id} is marked as moving"
+            for records in holders.values()
+            for record in records
+            if moving_since_ms(record)
+        ]
+        for name, instance in self.instances.items():
+            if instance.state is InstanceState.MOVING:
+                found.append(f"{name} is listed as moving")
+            if instance.state is InstanceState.RUNNING and name not in holders:
+                found.append(f"{name} is listed as running and has no claim")
         found += [
             f"{consumer} has {len(records)} claims"
             for consumer, records in holders.items()

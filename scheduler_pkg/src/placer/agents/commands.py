@@ -108,5 +108,6 @@ class Commands:
         order = self._guests.order_of(command.claim)
         if order is not None:
             state = Life.STOPPED if command.kind is CommandKind.STOP else Life.RUNNING
-            why = f"asked to {command.kind}"
-            await link.say(States((await self._states.changed(order, state.value, why),)))
+            why = f"asked to {command.kind}{f': {command.why}' if command.why else ''}"
+            said = await self._states.changed(order, state.value, why, by=command.by)
+            await link.say(States((said,)))

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 #: An instance that was built and is not there.
 LOST: Final = "lost"
-_WHY_CHARS_MAX: Final = 200
+_WHY_CHARS_MAX: Final = 550
 _STATES_IN_MESSAGE: Final = 256
 
 
@@ -42,11 +42,11 @@ class GuestStates:
         self._journal = journal
         self._now_ms = now_ms
 
-    async def changed(self, order: ClaimOrder, state: str, why: str) -> GuestState:
-        """The instance of ``order`` is in ``state`` from now on: what is to be said of it."""
+    async def changed(self, order: ClaimOrder, state: str, why: str, *, by: str = "") -> GuestState:
+        """The instance of ``order`` is in ``state`` from now on, ``by`` whom: what is to be said of it."""
         before = self._journal.states.get(order.claim)
         version = before.version + 1 if before else self._now_ms()
-        new = GuestState(order.host, order.claim, state, why[:_WHY_CHARS_MAX], version)
+        new = GuestState(order.host, order.claim, state, why[:_WHY_CHARS_MAX], version, by)
         try:
             await self._journal.put_state(new)
         except JournalError as error:

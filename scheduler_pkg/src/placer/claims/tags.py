@@ -67,7 +67,9 @@ class JoinGroup(Struct, frozen=True):
     """On a group row: the instance of ``claim`` is at ``place``; refused if its rule forbids that.
 
     Every entry counts, also one that another write set has not decided yet: either outcome of it
-    must agree with the rule. The entry goes with its claim (``AddClaim.anchor`` says how).
+    must agree with the rule. That of the same consumer does not: an instance that moves is not kept
+    from its new place by itself, and counts at both until it has left the old one. The entry goes
+    with its claim (``AddClaim.anchor`` says how).
     """
 
     claim: str
@@ -85,7 +87,8 @@ class JoinGroup(Struct, frozen=True):
     def entry(self, row: HostRow, now_ms: int, writeset: str) -> Record | Refusal:
         if row.status is not HostStatus.UP:
             return Refusal(GROUP_GONE)
-        members = [groups.place_of(r.data) for r in row.claims if r.tag != f"-{writeset}"]
+        others = (r for r in row.claims if not self.consumer or r.consumer != self.consumer)
+        members = [groups.place_of(r.data) for r in others if r.tag != f"-{writeset}"]
         if not groups.admits(self.policy, self.scope, members, self.place):
             return Refusal(f"group_{self.policy.replace('-', '_')}")
         return Record(

@@ -155,6 +155,12 @@ def _order(
             f"{detail['left']} instances are still on host {name} after {wait_s:g} s.",
             remedy=f"It goes on; placer host show {cell} {name} says what each waits for.",
         )
+    if wait_s and detail.get("staying"):
+        raise Ended(
+            Exit.FAILED,
+            f"{detail['staying']} claims without a request stay on host {name}.",
+            remedy=f"Who made them must give them up; placer host show {cell} {name} names them.",
+        )
 
 
 def _print(detail: dict[str, Any], as_json: bool) -> None:
@@ -176,6 +182,7 @@ def _print(detail: dict[str, Any], as_json: bool) -> None:
             ("free of offered", _left(view)),
             ("left to go", detail["left"] if duty.get("state") in _EMPTIED else ""),
             ("to be destroyed", detail["leaving"] or ""),
+            ("without a request", detail.get("staying") or ""),
         ]
     )
     if detail["claims"]:
@@ -186,7 +193,7 @@ def _print(detail: dict[str, Any], as_json: bool) -> None:
                     one["instance"],
                     one["state"],
                     one.get("to") or one.get("moving", ""),
-                    one.get("said", ""),
+                    one.get("stays") or one.get("said", ""),
                 )
                 for one in detail["claims"]
             ],

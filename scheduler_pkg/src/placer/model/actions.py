@@ -64,13 +64,18 @@ class MoveOrder(Struct, frozen=True, omit_defaults=True):
 
 
 class GuestOrder(Struct, frozen=True, omit_defaults=True):
-    """A command for the instance of ``claim`` on ``host`` (uuid); ``lines`` of its log with LOGS."""
+    """A command for the instance of ``claim`` on ``host`` (uuid); ``lines`` of its log with LOGS.
+
+    ``by`` whom and ``why`` are for the instance's history.
+    """
 
     host: str
     claim: str
     kind: CommandKind
     timeout_s: float
     lines: int = 100
+    by: str = ""
+    why: str = ""
 
 
 #: What an action asks of the request's scheduler; the others are commands to an agent.

@@ -27,7 +27,8 @@ class HostOrder(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
 
 class HostClaim(Struct, frozen=True, omit_defaults=True):
     """One claim on a host. ``moving``: what kind of move its instance is in, ``to`` which host;
-    ``said``: what the instance's request said of it last, such as why it could not be moved."""
+    ``said``: what the instance's request said of it last, such as why it could not be moved.
+    ``stays``: why a drain or an evacuation leaves it here as it is now; empty if it goes."""
 
     claim: str
     instance: str
@@ -36,13 +37,16 @@ class HostClaim(Struct, frozen=True, omit_defaults=True):
     moving: str = ""
     to: str = ""
     said: str = ""
+    stays: str = ""
 
 
 class HostDetail(Struct, frozen=True, omit_defaults=True):
     """A host, and every claim on it. ``left`` are those that a drain or an evacuation waits for,
-    ``leaving`` those whose instances are only to be destroyed here."""
+    ``leaving`` those whose instances are only to be destroyed here, ``staying`` those that belong to
+    no request: only who claimed them can take them away."""
 
     host: HostView
     claims: tuple[HostClaim, ...]
     left: int
     leaving: int
+    staying: int = 0

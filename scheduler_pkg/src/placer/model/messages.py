@@ -83,6 +83,7 @@ class CommandKind(enum.StrEnum):
 class GuestState(Struct, frozen=True, omit_defaults=True):
     """How an instance is: ``running``, ``stopped``, or ``lost`` (removed behind the agent's back).
 
+    ``by``: who had it brought there; empty if nobody did. ``why`` is theirs, or the agent's own word.
     ``version`` grows with every change of this instance on this host, also when the agent's journal
     was lost in between: of two states the higher is the newer. It is below 2**44.
     """
@@ -92,6 +93,7 @@ class GuestState(Struct, frozen=True, omit_defaults=True):
     state: str
     why: str = ""
     version: int = 0
+    by: str = ""
 
 
 class States(Struct, frozen=True, tag="states"):
@@ -160,7 +162,7 @@ class ClaimOrder(Struct, frozen=True, omit_defaults=True):
 class Command(Struct, frozen=True, tag="command", omit_defaults=True):
     """Something to be done to an instance. Answered by CommandDone; safe to repeat.
 
-    ``lines``: with LOGS, how many of the last are wanted.
+    ``lines``: with LOGS, how many of the last are wanted. ``by`` whom and ``why``: for its history.
     """
 
     seq: int
@@ -168,6 +170,8 @@ class Command(Struct, frozen=True, tag="command", omit_defaults=True):
     claim: str
     kind: CommandKind
     lines: int = 100
+    by: str = ""
+    why: str = ""
 
 
 class Orders(Struct, frozen=True, tag="orders"):

@@ -64,10 +64,6 @@ class Actions:
         """The request with the move in it; None if somebody else changed it first."""
         what = f"asked{f': {order.why}' if order.why else ''}"
         last = len(request.placements) == 1 and request.stage is not Stage.ACCEPTED
-        if order.kind is MoveKind.DELETE and last:
-            # Nothing of the request would be left: it ends.
-            why = f"delete of {here.instance} {_who(order)}{what}"
-            return await self._requests.reopen(request, Stage.CANCELLING, why, reason=None)
         now_ms = self._requests.now_ms
         deadline_s = order.deadline_s or self._settings.cluster.move_deadline_s
         size = here.resources or request.spec.resources
@@ -83,6 +79,12 @@ class Actions:
             resources={**size, **order.resources} if order.resources else {},
             epoch=here.epoch,
         )
+        if order.kind is MoveKind.DELETE and last:
+            # Nothing of the request would be left: it ends. The move says who wanted that.
+            why = f"delete of {here.instance} {_who(order)}{what}"
+            return await self._requests.reopen(
+                request, Stage.CANCELLING, why, reason=None, moves=(move,)
+            )
         others = tuple(m for m in request.moves if m.instance != here.instance)
         stage = Stage.ACCEPTED if request.stage is Stage.ACCEPTED else Stage.MOVING
         return await self._requests.reopen(

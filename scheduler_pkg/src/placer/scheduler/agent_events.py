@@ -35,6 +35,9 @@ class Events(Protocol):
     async def built(self, row: HostRow, record: Record) -> None:
         """BUILT is on the row."""
 
+    def marked(self, row: HostRow, record: Record) -> None:
+        """A report found the claim marked as moving; for lists only."""
+
     async def failed(self, row: HostRow, record: Record, why: str) -> None:
         """The build failed; the claim is ``deleting``."""
 

@@ -36,7 +36,6 @@ from placer.model.ids import host_uuid
 from placer.model.messages import (
     ClaimOrder,
     CommandDone,
-    CommandKind,
     FromAgent,
     Hello,
     HostReport,
@@ -69,6 +68,7 @@ from placer.scheduler.agent_events import (
 from placer.scheduler.agent_steps import Steps
 from placer.scheduler.guest_commands import GuestCommand, OpenCommands
 from placer.scheduler.lost_hosts import LostHosts
+from placer.scheduler.moves_shown import moving_since_ms
 
 log = structlog.get_logger(__name__)
 
@@ -177,19 +177,16 @@ class AgentHub:
         """Mark ``hosts`` down after the grace unless somebody serves them then."""
         self._lost.suspect(hosts)
 
-    async def command(
-        self, host: str, claim: str, kind: CommandKind, *, timeout_s: float, lines: int = 100
-    ) -> CommandDone:
-        """Have the agent of ``host`` do something to the instance of ``claim``: its answer.
+    async def command(self, command: GuestCommand) -> CommandDone:
+        """Have the agent of a host do something to the instance of a claim: its answer.
 
         Any process of the host's cell can be asked. Safe to repeat. Raises NoAgent when no agent
         serves the host, AgentSilent when there was no answer in time, Overloaded at a bound.
         """
-        command = GuestCommand(host, claim, kind, timeout_s, lines)
         done = await self.command_here(command) or await self._command_elsewhere(command)
         if done is None:
             raise NoAgent(
-                f"No agent serves host {host} now.",
+                f"No agent serves host {command.host} now.",
                 remedy="Ask again when the host is up; placer host list shows it.",
             )
         return done
@@ -330,6 +327,9 @@ class AgentHub:
         except PlacerError as error:
             log.warning("report_not_written", host=report.name, why=str(error))
             return None
+        for record in row.claims:
+            if moving_since_ms(record):
+                self._events.marked(row, record)
         ordered = await asyncio.gather(*(self._may_be_ordered(record) for record in row.claims))
         orders = [_order(row.host, r) for r, may in zip(row.claims, ordered, strict=True) if may]
         return row, orders

@@ -179,8 +179,10 @@ class Conductor:
                 request = await self._decide(job.request)
             elif before is Stage.MOVING:
                 request = await self._move(job.request)
-            else:
+            elif await self._moving.cancel(job.request):
                 request = await self._releasing.cancel(job.request)
+            else:
+                request = job.request
             job.tell(request)
             if request.stage is before and not await self._park(job):
                 return

@@ -39,6 +39,8 @@ _AGAIN_MAX_S: Final = 300.0
 _READS_AT_ONCE: Final = 16
 #: Hosts that one process empties at once.
 _HOSTS_MAX: Final = 64
+#: Claims that one line of the log names.
+_TOLD_MAX: Final = 20
 
 #: Which of these names other processes of the cell work on, as far as they answer.
 WorkedOn = Callable[[list[str]], Awaitable[set[str]]]
@@ -59,12 +61,36 @@ def wants(duty: HostDuty, status: HostStatus) -> MoveKind | None:
 
 
 def to_go(row: HostRow) -> list[Record]:
-    """Claims whose instances have yet to find another place; those that leave anyway are not."""
-    return [
-        record
-        for record in row.claims
-        if record.request and not record.tag and record.state is not ClaimState.DELETING
-    ]
+    """Claims whose instances have yet to find another place; those that leave anyway are not.
+
+    One that a write set has not decided yet is: it may turn out to stay.
+    """
+    return [r for r in row.claims if r.request and r.state is not ClaimState.DELETING]
+
+
+def to_stay(row: HostRow) -> list[Record]:
+    """Claims that belong to no request: there is nobody who could be asked for another place."""
+    return [r for r in row.claims if not r.request and r.state is not ClaimState.DELETING]
+
+
+def why_it_stays(record: Record, request: Request | None) -> str:
+    """Why no move of the claim's instance can begin now; empty if one can, or did."""
+    if record.state is ClaimState.DELETING:
+        return ""
+    if not record.request:
+        return "It was claimed without a request: only who claimed it can take it away."
+    if record.tag:
+        return "Whether it is claimed is being decided: look again in a moment."
+    if request is None:
+        return f"Its request {record.request} is not in the log: it is given up when that is sure."
+    here = moves.placement_of(request, record.consumer)
+    if all(held.claim != record.id for held in request.held):
+        return "Its request does not name it: it is given up, or ends with its lease."
+    if here is None or here.claim != record.id or moves.move_of(request, record.consumer):
+        return ""
+    if request.stage not in moves.GOES_ON:
+        return f"Its request is {request.stage}."
+    return "" if here.built else "It is being built: it goes once it runs."
 
 
 class _Tries:
@@ -152,6 +178,7 @@ class Emptying:
             try:
                 row = await self._store.read_row(host)
                 if row is None or wants(row.duty.state, row.status) is None or not to_go(row):
+                    _tell_of_those_that_stay(row)
                     return
                 await self._pass(row, tries)
             except PlacerError as error:
@@ -202,8 +229,17 @@ class Emptying:
         return True
 
 
+def _tell_of_those_that_stay(row: HostRow | None) -> None:
+    staying = to_stay(row) if row is not None and row.duty.state is not HostDuty.ENABLED else []
+    if row is not None and staying:
+        claims = [record.id for record in staying[:_TOLD_MAX]]
+        log.warning("claims_stay", host=row.name, claims=claims, count=len(staying))
+
+
 def _may_begin(request: Request, record: Record) -> bool:
     """Whether the claim is the place of an instance that goes nowhere yet."""
+    if record.tag:
+        return False
     here = moves.placement_of(request, record.consumer)
     return (
         here is not None

@@ -53,15 +53,16 @@ async def create_group(writer: HostWriter, group: ServerGroup, deadline_s: float
         )
 
 
-async def read_facts(store: CellStore, group: ServerGroup) -> GroupFacts:
-    """Where the members are. ``store`` is that of the group's home cell; raises StoreError.
+async def read_facts(store: CellStore, group: ServerGroup, moving: str = "") -> GroupFacts:
+    """Where the members are, but for the instance ``moving``: its own place cannot stand in its way.
 
-    Should the row be missing, its first member makes it: the group then has none yet.
+    ``store`` is that of the group's home cell; raises StoreError. Should the row be missing, its first member makes it: the group then has none yet.
     """
     row = await store.read_row(group.id) if group.has_row else None
     if row is None:
         return GroupFacts(group)
-    return GroupFacts(group, tuple(groups.place_of(claim.data) for claim in row.claims))
+    members = (claim for claim in row.claims if not moving or claim.consumer != moving)
+    return GroupFacts(group, tuple(groups.place_of(member.data) for member in members))
 
 
 def cells_left(facts: GroupFacts, cells: Iterable[Cell]) -> list[str]:

@@ -25,7 +25,7 @@ _OPEN_MAX: Final = 1024
 class GuestCommand(Struct, frozen=True, omit_defaults=True):
     """A command to the instance of ``claim`` on ``host`` (uuid), to be answered within ``timeout_s``.
 
-    ``lines``: with LOGS, how many of the last are wanted.
+    ``lines``: with LOGS, how many of the last are wanted. ``by`` whom and ``why``: for its history.
     """
 
     host: str
@@ -33,6 +33,8 @@ class GuestCommand(Struct, frozen=True, omit_defaults=True):
     kind: CommandKind
     timeout_s: float
     lines: int = 100
+    by: str = ""
+    why: str = ""
 
 
 class OpenCommands:
@@ -51,7 +53,15 @@ class OpenCommands:
         self._open[seq] = (connection, future)
         try:
             sent = connection.offer(
-                Command(seq, command.host, command.claim, command.kind, command.lines)
+                Command(
+                    seq,
+                    command.host,
+                    command.claim,
+                    command.kind,
+                    command.lines,
+                    command.by,
+                    command.why,
+                )
             )
             if not sent:
                 raise Overloaded(

@@ -28,7 +28,7 @@ from placer.model.records import (
     RowKind,
 )
 from placer.model.request import Request
-from placer.scheduler.emptying import Emptying, to_go
+from placer.scheduler.emptying import Emptying, to_go, to_stay, why_it_stays
 from placer.scheduler.worklog import RequestLog
 from placer.settings import Settings
 from placer.store.base import CellStore
@@ -42,6 +42,9 @@ _SEEN: Final = {
     HostDuty.DRAINING: HostSeen.DRAINING,
     HostDuty.EVACUATING: HostSeen.DRAINING,
 }
+
+#: Duties of hosts that instances are to leave.
+_EMPTIED: Final = (HostDuty.DRAINING, HostDuty.EVACUATING)
 
 #: Told of a host whose duty changed: its row, by whom, why.
 Told = Callable[[HostRow, str, str], Awaitable[None]]
@@ -87,7 +90,7 @@ class Hosts:
         if isinstance(result, Refusal):
             raise self._refused(name, result)
         await self._told(result, order.by, order.why)
-        if state in (HostDuty.DRAINING, HostDuty.EVACUATING):
+        if state in _EMPTIED:
             self._emptying.start(result.host)
         return await self._detail(result)
 
@@ -104,7 +107,7 @@ class Hosts:
         async def claim(record: Record) -> HostClaim:
             async with slots:
                 request = await self._requests.read(record.request) if record.request else None
-            return _shown(record, request)
+            return _shown(record, request, row.duty.state)
 
         home = self._settings.home
         return HostDetail(
@@ -112,6 +115,7 @@ class Hosts:
             claims=tuple(await asyncio.gather(*(claim(record) for record in row.claims))),
             left=len(to_go(row)),
             leaving=sum(record.state is ClaimState.DELETING for record in row.claims),
+            staying=len(to_stay(row)),
         )
 
     def _refused(self, name: str, refusal: Refusal) -> Conflict | NotFound:
@@ -130,7 +134,7 @@ class Hosts:
         )
 
 
-def _shown(record: Record, request: Request | None) -> HostClaim:
+def _shown(record: Record, request: Request | None, duty: HostDuty) -> HostClaim:
     assert record.state is not None
     move = moves.move_of(request, record.consumer) if request else None
     said = next(
@@ -147,4 +151,5 @@ def _shown(record: Record, request: Request | None) -> HostClaim:
         moving=move.kind if move else "",
         to=move.new.host_name if move and move.new else "",
         said=said,
+        stays=why_it_stays(record, request) if duty in _EMPTIED else "",
     )

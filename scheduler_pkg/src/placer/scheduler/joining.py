@@ -19,7 +19,7 @@ from placer.claims.tags import GROUP_GONE
 from placer.errors import Conflict, InvalidInput, NotFound, Overloaded, StoreError
 from placer.model.groups import Place, Policy, Scope
 from placer.model.records import HostRow
-from placer.model.request import Reason, Request, RequestSpec
+from placer.model.request import Reason, Request
 from placer.scheduler import groups, refusals
 from placer.scheduler.claimer import Claimer, Effort, Made, Want, merged
 from placer.scheduler.groups import GroupFacts
@@ -36,7 +36,7 @@ Targets = Callable[
 #: Have the addresses of a network ready on the hosts, or say why not.
 Fill = Callable[[Sequence[Want], str], Awaitable[Reason | None]]
 #: What is known of a request's group, read now.
-ReadFacts = Callable[[RequestSpec], Awaitable[GroupFacts | None]]
+ReadFacts = Callable[[Request], Awaitable[GroupFacts | None]]
 #: Settle what others left on a row (cell, host). Raises StoreError, Conflict.
 Repair = Callable[[str, str], Awaitable[HostRow | None]]
 
@@ -126,7 +126,7 @@ class Joining:
         if group.id in refused:
             await self._sweep(request, course)
         elif refused:
-            course.facts = await self._read_facts(request.spec) or course.facts
+            course.facts = await self._read_facts(request) or course.facts
         for claim in made:
             course.done.append(claim)
             course.facts = course.facts.joined(self._place_of(claim.cell, claim.row.host))
@@ -166,7 +166,7 @@ class Joining:
         group = course.facts.group
         course.swept = True
         row = await self._repair(group.home_cell, group.id)
-        course.facts = await self._read_facts(request.spec) or course.facts
+        course.facts = await self._read_facts(request) or course.facts
         return row
 
     async def _apart(

@@ -26,6 +26,7 @@ from placer.scheduler.background import Background
 from placer.scheduler.claimer import Writer
 from placer.scheduler.hosts import seen_of
 from placer.scheduler.listing import Listing
+from placer.scheduler.moves_shown import MovesShown, moving_since_ms
 from placer.scheduler.moving import Moving
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.worklog import Opened, RequestLog
@@ -50,6 +51,7 @@ class Lifecycle:
         releasing: Releasing,
         moving: Moving,
         listing: Listing,
+        shown: MovesShown,
         writer: Writer,
         background: Background,
         wake: Wake,
@@ -59,6 +61,7 @@ class Lifecycle:
         self._releasing = releasing
         self._moving = moving
         self._listing = listing
+        self._shown = shown
         self._writer = writer
         self._background = background
         self._wake = wake
@@ -85,19 +88,24 @@ class Lifecycle:
         """The instance runs. One that no request names (any more) is given up again."""
         request = await self._remembered(record)
         here = next((h for h in request.held if h.claim == record.id), None) if request else None
+        since_ms = moving_since_ms(record)
         listed = self._listing.place(
             row,
             record,
-            InstanceState.RUNNING,
+            InstanceState.MOVING if since_ms else InstanceState.RUNNING,
             request=request,
             by=here.by if here else "",
             why=here.why if here else "",
-            turn=here.resizes if here else 0,
+            turn=since_ms or (here.resizes if here else 0),
         )
         await asyncio.gather(self._each_try(record, self._mark_built, row), listed)
         failpoints.reach("request.built")
         if row.health.failures:
             self._background.start("note_build", self._note_build(row.host, ok=True))
+
+    def marked(self, row: HostRow, record: Record) -> None:
+        """The claim is marked as moving: have lists show how far it is."""
+        self._background.start("show_move", self._shown.look(row.host, record.id))
 
     async def failed(self, row: HostRow, record: Record, why: str) -> None:
         """The build failed; its claim is ``deleting``. Another host is looked for at once."""
@@ -135,7 +143,7 @@ class Lifecycle:
         log.info("guest", host=row.name, claim=state.claim, state=state.state, why=state.why)
         record = row.find(state.claim)
         if record is not None:
-            await self._listing.guest(row, record, state)
+            await self._listing.guest(row, record, state, by=state.by)
 
     # -- changes of the request; each returns whether it is done, else it is tried on what is stored
 
@@ -215,7 +223,10 @@ class Lifecycle:
             placements = fields.get("placements", request.placements)
             stage = moves.stage_with(request, placements, fields["moves"])
             words = moves.told(move, why)
-            return (await self._requests.change(request, stage, words, **fields)).stands
+            changed = await self._requests.change(request, stage, words, **fields)
+            if changed.stands:
+                self._background.start("stays", self._moving.stays(changed.request, move.instance))
+            return changed.stands
         if _find(request, record.id) is None or request.stage is Stage.CANCELLING:
             return not self._is_guess(request)
         changed = {

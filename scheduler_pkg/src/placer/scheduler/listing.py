@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
+from msgspec import Struct
 
 from placer import metrics, tracing
 from placer.errors import Overloaded, StoreError
@@ -26,6 +27,7 @@ from placer.model import event as events
 from placer.model import ids
 from placer.model.event import Event
 from placer.model.instance import (
+    EPOCH_MAX,
     Guest,
     HostSeen,
     Instance,
@@ -35,7 +37,7 @@ from placer.model.instance import (
 )
 from placer.model.messages import GuestState
 from placer.model.records import HostRow, Record
-from placer.model.request import Request
+from placer.model.request import Placement, Request
 from placer.scheduler.background import Background
 from placer.scheduler.worklog import clock_ms
 from placer.settings import Settings
@@ -46,6 +48,17 @@ log = structlog.get_logger(__name__)
 
 #: Changes that one round of writes takes.
 _GROUP_MAX: Final = 256
+
+
+class LostInstance(Struct, frozen=True):
+    """An instance without a claim: where it was, the epoch that its next claim would have had."""
+
+    request: Request
+    placement: Placement
+    epoch: int
+    state: InstanceState
+    by: str
+    why: str
 
 
 class Listing:
@@ -128,6 +141,62 @@ class Listing:
                     flavor=spec.flavor if spec else "",
                     tags=spec.tags if spec else (),
                 ),
+            )
+        )
+
+    async def lost(self, lost: LostInstance) -> None:
+        """An instance that was taken from its host came to no other one: that is its end.
+
+        Told after all of the claims that it had, and before what one that is built all the same would
+        tell. Safe to repeat. Raises StoreError, Overloaded.
+        """
+        here, spec, now_ms = lost.placement, lost.request.spec, self._now_ms()
+        created_ms = ids.made_ms(here.instance) or lost.request.created_ms
+        place = Instance(
+            id=here.instance,
+            project=spec.project,
+            region=self._home.region,
+            cell=self._home.name,
+            host=here.host,
+            host_name=here.host_name,
+            request=lost.request.id,
+            claim=here.claim,
+            state=lost.state,
+            resources=here.resources or spec.resources,
+            created_ms=created_ms,
+            updated_ms=now_ms,
+            rev=0,
+            epoch=min(lost.epoch, EPOCH_MAX),
+            name=spec.name,
+            image=spec.image,
+            flavor=spec.flavor,
+            tags=spec.tags,
+        )
+        kind = f"{events.INSTANCE}{lost.state}"
+        told = Event(
+            id=events.event_id(here.claim, kind, lost.epoch),
+            type=kind,
+            at_ms=now_ms,
+            region=place.region,
+            cell=place.cell,
+            host=here.host,
+            host_name=here.host_name,
+            project=place.project,
+            instance=place.id,
+            request=place.request,
+            by=lost.by or self._settings.process,
+            why=lost.why,
+            trace=lost.request.trace or tracing.current(),
+        )
+        await self._write(
+            Change(
+                order=place.order,
+                event=told,
+                instance=place.id,
+                project=place.project,
+                cell=place.cell,
+                created_ms=created_ms,
+                place=place,
             )
         )
 

@@ -5,7 +5,8 @@ build there fails; to claim, build and release in one go leaves two instances wh
 between. So every step is first a change of a host's row, then of the request, and the request says
 at all times which claim is the instance's and which other ones there are:
 
-  claim      the new claim, then the request names it ``new``; one that it does not name lapses
+  claim      the new claim and a mark on the old one (``moves_shown.py``), then the request names it
+             ``new``; one that it does not name lapses
   (fence)    the old claim becomes ``deleting`` on a host that is down, then the request says so;
              before that no agent is told of ``new``, and none would be allowed to adopt it
   built      the agent says so; the request's placement is ``new``, and ``old`` is to be given up
@@ -22,7 +23,7 @@ destroy it, if it is moved; never, as far as Placer can know, if its host was do
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -34,9 +35,12 @@ from placer.claims.operations import TAGGED, Operation, Refusal, Release, Resize
 from placer.errors import PlacerError, StoreError
 from placer.history import Acknowledged, HistoryWriter, now_us
 from placer.model import moves
+from placer.model.instance import InstanceState
 from placer.model.records import ClaimState, HostRow, HostStatus, Record
 from placer.model.request import Move, MoveKind, Placement, Reason, Request, Stage
 from placer.scheduler.claimer import Effort, Made, Writer
+from placer.scheduler.listing import LostInstance
+from placer.scheduler.moves_shown import MarkMoving
 from placer.scheduler.placing import Placing
 from placer.scheduler.refusals import FLEETING, PASSING
 from placer.scheduler.releasing import Releasing
@@ -54,6 +58,10 @@ _TRIES_MAX: Final = 8
 
 #: Tell the host's agent of a claim: cell, row, record. Fire and forget.
 Tell = Callable[[str, HostRow, Record], None]
+#: Have lists show how far the move is of a claim (cell, host, claim). What fails is shown later.
+Show = Callable[[str, str, str], Awaitable[None]]
+#: Have lists show that an instance is lost; False: not now.
+Lose = Callable[[LostInstance], Awaitable[bool]]
 #: What of a request changes, given the move as the request has it.
 Fields = Callable[[Request, Move], dict[str, Any]]
 
@@ -71,6 +79,8 @@ class Moving:
         writer: Writer,
         history: HistoryWriter,
         tell: Tell,
+        show: Show,
+        lose: Lose,
     ) -> None:
         self._settings = settings
         self._stores = stores
@@ -80,6 +90,8 @@ class Moving:
         self._writer = writer
         self._history = history
         self._tell = tell
+        self._show = show
+        self._lose = lose
 
     async def carry(self, request: Request) -> Request:
         """Bring every move of ``request`` (moving) as far as it goes now; what the log says then.
@@ -140,6 +152,8 @@ class Moving:
         (made,) = placed.made
         failpoints.reach("move.claimed")
         here = moves.placement_of(request, move.instance)
+        if here is not None:
+            await self._submit(here, MarkMoving(here.claim, move.asked_ms, move.by, move.why))
         size = move.resources or (here.resources if here else {})
         new = msgspec.structs.replace(made.placement, resources=size, by=move.by, why=move.why)
 
@@ -147,6 +161,8 @@ class Moving:
             return {"moves": moves.replaced(now, held, msgspec.structs.replace(held, new=new))}
 
         stored = await self._change(request, move, named, f"to {new.host_name}")
+        if here is not None:
+            await self._show(here.cell, here.host, here.claim)
         if moves.move_to(stored, new.claim) is None:
             metrics.outcomes_lost.inc()
             self._releasing.give_back([made])
@@ -283,15 +299,43 @@ class Moving:
             request, move, lambda now, held: moves.forgotten(now, held, new.host), why
         )
         await self._give_up(new, stored)
+        await self.stays(stored, move.instance)
         return stored
 
     async def _end(self, request: Request, move: Move, why: str) -> Request:
-        """The instance stays where it is; if it was fenced it is lost."""
+        """The instance stays where it is; if it was fenced it is lost, which lists must know first:
+        once the request does not name it nobody would tell them."""
+        if not await self._lost(request, move, InstanceState.FAILED, f"given up: {why}"):
+            return request
         fields: Fields = moves.dropped
         stored = await self._change(request, move, fields, f"given up: {why}")
         if move.new is not None:
             await self._give_up(move.new, stored)
+        await self.stays(stored, move.instance)
         return stored
+
+    async def cancel(self, request: Request) -> bool:
+        """Have lists show the end of what ``request`` (cancelling) has no claim for any more; False:
+        not now. Safe to repeat."""
+        ends = [
+            self._lost(request, move, InstanceState.DELETED, "its request was cancelled")
+            for move in request.moves
+        ]
+        return all(await asyncio.gather(*ends))
+
+    async def _lost(self, request: Request, move: Move, state: InstanceState, why: str) -> bool:
+        """Have lists show that a fenced instance has come to its end, if it has; False: not now."""
+        here = moves.placement_of(request, move.instance)
+        if here is None or not move.fenced:
+            return True
+        lost = LostInstance(request, here, move.epoch + 1, state, move.by, moves.told(move, why))
+        return await self._lose(lost)
+
+    async def stays(self, request: Request, instance: str) -> None:
+        """Have lists show an instance that moves nowhere any more as what it was, if it is there."""
+        here = moves.placement_of(request, instance)
+        if here is not None and moves.move_of(request, instance) is None:
+            await self._show(here.cell, here.host, here.claim)
 
     async def _give_up(self, new: Placement, stored: Request) -> None:
         """Release a claim that the request does not name any more; what fails here, its lease or

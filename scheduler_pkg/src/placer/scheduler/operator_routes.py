@@ -17,6 +17,7 @@ from placer.model.request import Request
 from placer.scheduler.actions import Actions
 from placer.scheduler.agent_hub import AgentHub
 from placer.scheduler.closing import Closing
+from placer.scheduler.guest_commands import GuestCommand
 from placer.scheduler.hosts import Hosts
 from placer.scheduler.operator import Operator
 
@@ -71,7 +72,9 @@ async def command_guest(data: GuestOrder, state: State) -> CommandDone:
     """Give a command to an instance of this cell, whichever process its agent is connected to."""
     hub: AgentHub = state.process.hub
     return await hub.command(
-        data.host, data.claim, data.kind, timeout_s=data.timeout_s, lines=data.lines
+        GuestCommand(
+            data.host, data.claim, data.kind, data.timeout_s, data.lines, data.by, data.why
+        )
     )
 
 

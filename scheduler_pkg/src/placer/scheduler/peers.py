@@ -23,6 +23,7 @@ from placer.model.messages import CommandDone
 from placer.model.records import Record
 from placer.model.work import Work
 from placer.scheduler.guest_commands import GuestCommand
+from placer.scheduler.listing import LostInstance
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +42,13 @@ class Notification(Struct, frozen=True):
     cell: str
     host: str
     record: Record
+
+
+class Marked(Struct, frozen=True):
+    """A claim on ``host`` (uuid) that was marked as moving, or whose move is over."""
+
+    host: str
+    claim: str
 
 
 class HostList(Struct, frozen=True, omit_defaults=True):
@@ -100,6 +108,21 @@ class Peers:
         await asyncio.gather(
             *(self._post(url, "notify", body) for url in self.of(notification.cell))
         )
+
+    async def show_move(self, cell: str, mark: Marked) -> None:
+        """Have some process of ``cell`` list how far a move is; the first that answers does."""
+        body = msgspec.json.encode(mark)
+        for url in self.of(cell):
+            if await self._post(url, "show-move", body) is not None:
+                return
+
+    async def show_lost(self, cell: str, lost: LostInstance) -> bool:
+        """Have some process of ``cell`` list that an instance is lost; whether one did."""
+        body = msgspec.json.encode(lost)
+        for url in self.of(cell):
+            if await self._post(url, "show-lost", body) is not None:
+                return True
+        return False
 
     async def served(self, cell: str, hosts: Iterable[str], agent: str = "") -> dict[str, str]:
         """The agents by which other processes of ``cell`` serve some of ``hosts``.

@@ -31,6 +31,7 @@ from placer.model import ids
 from placer.model.destinations import Destinations
 from placer.model.groups import ServerGroup
 from placer.model.host_view import HostView, summarize
+from placer.model.moves import sought_for
 from placer.model.request import Alternate, Reason, Request, RequestSpec, Strategy
 from placer.scheduler import destinations, groups, pools, refusals
 from placer.scheduler.addresses import Addresses
@@ -80,7 +81,7 @@ class Placing:
         self._quotas = quotas
         self._find_group = find_group
         self._joining = Joining(
-            settings, claimer, quotas, self._targets, self._fill, self._facts, repair
+            settings, claimer, quotas, self._targets, self._fill, self._facts_for, repair
         )
         self._rng = rng
 
@@ -94,7 +95,7 @@ class Placing:
         """
         effort.searching = searching
         try:
-            facts = await self._facts(request.spec)
+            facts = await self._facts_for(request)
         except NotFound as error:
             return Reason(refusals.SERVER_GROUP_UNKNOWN, error.message, remedy=error.remedy)
         except StoreError as error:
@@ -131,11 +132,15 @@ class Placing:
         facts = await self._facts(spec)
         return await destinations.look(self._searching, spec, self._cells(spec), facts)
 
-    async def _facts(self, spec: RequestSpec) -> GroupFacts | None:
+    async def _facts_for(self, request: Request) -> GroupFacts | None:
+        moving = sought_for(request)
+        return await self._facts(request.spec, moving.instance if moving else "")
+
+    async def _facts(self, spec: RequestSpec, moving: str = "") -> GroupFacts | None:
         if not spec.server_group:
             return None
         group = await self._find_group(spec.server_group)
-        return await groups.read_facts(await self._stores.cell(group.home_cell), group)
+        return await groups.read_facts(await self._stores.cell(group.home_cell), group, moving)
 
     def _cells(self, spec: RequestSpec) -> list[str]:
         """Cells in the order in which they are tried; names are known, the intake saw to that."""

@@ -43,11 +43,12 @@ from placer.scheduler.emptying import Emptying
 from placer.scheduler.holdings import Holdings
 from placer.scheduler.hosts import Hosts, seen_of
 from placer.scheduler.lifecycle import Lifecycle
-from placer.scheduler.listing import Listing
+from placer.scheduler.listing import Listing, LostInstance
 from placer.scheduler.lost_hosts import RollCall
+from placer.scheduler.moves_shown import MovesShown
 from placer.scheduler.moving import Moving
 from placer.scheduler.operator import Operator
-from placer.scheduler.peers import Notification, Peers
+from placer.scheduler.peers import Marked, Notification, Peers
 from placer.scheduler.placing import Placing
 from placer.scheduler.quota_list import QuotaList
 from placer.scheduler.quota_rows import QuotaRows
@@ -96,6 +97,7 @@ class SchedulerProcess:
         self.emptying: Emptying
         self.hosts: Hosts
         self.listing: Listing
+        self.shown: MovesShown
         self.quotas: Quotas
         self._lifecycle: Lifecycle
         self.operator = Operator(settings, self._writer)
@@ -159,6 +161,8 @@ class SchedulerProcess:
             self._writer,
             self._history,
             self._notify,
+            self._show_move,
+            self._show_lost,
         )
         self.conductor = Conductor(
             settings,
@@ -171,12 +175,16 @@ class SchedulerProcess:
             rng=rng,
         )
         self.listing = Listing(settings, stores.globals, self._background)
+        self.shown = MovesShown(
+            home.read_row, writer, requests, self.listing, cluster.claim_deadline_s
+        )
         self._lifecycle = Lifecycle(
             settings,
             requests,
             releasing,
             moving,
             self.listing,
+            self.shown,
             self._writer,
             self._background,
             self._wake,
@@ -325,6 +333,28 @@ class SchedulerProcess:
             return
         notification = Notification(cell=cell, host=row.host, record=record)
         self._background.start("notify", self._peers.notify(notification))
+
+    async def _show_move(self, cell: str, host: str, claim: str) -> None:
+        """Have lists show how far a move is: by a process of the claim's cell, whose list it is."""
+        if cell != self._settings.cell:
+            await self._peers.show_move(cell, Marked(host, claim))
+            return
+        try:
+            await self.shown.look(host, claim)
+        except PlacerError as error:
+            log.info("move_not_shown", claim=claim, why=str(error))
+
+    async def _show_lost(self, lost: LostInstance) -> bool:
+        """Have lists show that an instance is lost; False: not now."""
+        cell = lost.placement.cell
+        if cell != self._settings.cell:
+            return await self._peers.show_lost(cell, lost)
+        try:
+            await self.listing.lost(lost)
+        except PlacerError as error:
+            log.info("loss_not_shown", instance=lost.placement.instance, why=str(error))
+            return False
+        return True
 
     async def _lapsed(self, row: HostRow, record: Record) -> None:
         await self._lifecycle.lapsed(row, record)

@@ -21,8 +21,9 @@ from placer.model.messages import CommandDone
 from placer.model.request import Request, RequestSpec
 from placer.model.work import Work
 from placer.scheduler.guest_commands import GuestCommand
+from placer.scheduler.listing import LostInstance
 from placer.scheduler.operator_routes import OPERATOR_ROUTES
-from placer.scheduler.peers import HostList, Notification, RequestList, Served
+from placer.scheduler.peers import HostList, Marked, Notification, RequestList, Served
 from placer.scheduler.process import SchedulerProcess
 from placer.scheduler.quota_routes import QUOTA_ROUTES
 from placer.settings import Settings, read_secret
@@ -42,6 +43,22 @@ async def notify(data: Notification, state: State) -> dict[str, bool]:
     """A claim was made on a host of this cell: tell its agent if it is connected here."""
     process: SchedulerProcess = state.process
     return {"told": process.notified(data)}
+
+
+@post("/internal/v1/show-move", status_code=200)
+async def show_move(data: Marked, state: State) -> dict[str, bool]:
+    """A claim on a host of this cell was marked as moving, or its move is over: list that."""
+    process: SchedulerProcess = state.process
+    await process.shown.look(data.host, data.claim)
+    return {"listed": True}
+
+
+@post("/internal/v1/show-lost", status_code=200)
+async def show_lost(data: LostInstance, state: State) -> dict[str, bool]:
+    """An instance that this cell lists has no claim any more: list its end."""
+    process: SchedulerProcess = state.process
+    await process.listing.lost(data)
+    return {"listed": True}
 
 
 @post("/internal/v1/serves", status_code=200)
@@ -118,6 +135,8 @@ def serve(settings: Settings) -> None:
         [
             schedule,
             notify,
+            show_move,
+            show_lost,
             serves,
             command,
             working,

@@ -46,13 +46,15 @@ async def test_commands(tmp_path: Path, kind: CommandKind, stopped: bool, text: 
     async with bench.running():
         await until(lambda: at_rest(bench), "c1 is built")
         heard = listen(bench)
-        await command(bench, Command(seq=5, host=uuid_of("h1"), claim="c1", kind=kind, lines=7))
+        given = Command(5, uuid_of("h1"), "c1", kind, lines=7, by="ops", why="it is loud")
+        await command(bench, given)
         told = kind is not CommandKind.LOGS
         await until(lambda: len(heard) == 1 + told, "it is answered")
         assert heard[-1] == CommandDone(seq=5, ok=True, text=text)
         if told:
             (state,) = heard[0].guests
             assert (state.claim, state.state) == ("c1", "stopped" if stopped else "running")
+            assert (state.by, state.why) == ("ops", f"asked to {kind}: it is loud")
         assert bench.driver.stopped == ({"c1"} if stopped else set())
 
 

@@ -209,6 +209,25 @@ def test_join_group(joining: JoinGroup, row: HostRow, reason: str) -> None:
         assert after.find("new/member") is not None
 
 
+@pytest.mark.parametrize(
+    ("others", "reason"),
+    [
+        pytest.param((), "", id="alone in its group"),
+        pytest.param((("b", "c2"),), "", id="where it goes are the others"),
+        pytest.param((("b", "c1"),), "group_affinity", id="where it was are others"),
+    ],
+)
+def test_an_instance_that_moves_is_not_in_its_own_way(
+    others: tuple[tuple[str, str], ...], reason: str
+) -> None:
+    """The entry of another claim of the same instance does not count against its new place."""
+    own = msgspec.structs.replace(member("a", "c1"), consumer="mine")
+    joining = msgspec.structs.replace(join(Policy.AFFINITY, "c2"), consumer="mine")
+    row = group(own, *(member(name, cell) for name, cell in others))
+    after = Prepare("T", (joining,)).apply(row, NOW_MS)
+    assert (after.reason if isinstance(after, Refusal) else "") == reason
+
+
 def test_member_that_moves_is_not_in_its_own_way() -> None:
     """What T drops does not count against what T adds."""
     after = Prepare("T", (join(Policy.AFFINITY, "c2"),), (member_id("a"),)).apply(

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
+import msgspec
 import pytest
 
 from placer.claims.duties import SetDuty
+from placer.claims.operations import AddClaim
 from placer.errors import Conflict, NotFound
+from placer.model.fitting import Demand, Group
 from placer.model.host_detail import HostOrder
-from placer.model.records import ClaimState, Duty, HostDuty, HostRow, HostStatus
-from placer.model.request import Stage
+from placer.model.records import ClaimState, Duty, HostDuty, HostRow, HostStatus, Record
+from placer.model.request import Move, MoveKind, Placement, Request, RequestSpec, Stage
 from placer.scheduler.actions import Actions
-from placer.scheduler.emptying import Emptying, task_name
+from placer.scheduler.emptying import Emptying, task_name, why_it_stays
 from placer.scheduler.hosts import Hosts
 
 from ...simulation.conducting import Process
@@ -161,6 +165,94 @@ def test_what_has_no_other_place_stays_and_is_tried_again() -> None:
         assert only(world.stored(request)).host_name == "h2"
 
     play(scenario)
+
+
+def test_claims_without_a_request_stay_and_are_told_of() -> None:
+    """Counted by themselves, each with the reason; what has a request goes all the same."""
+
+    async def scenario(world: MovingWorld) -> None:
+        host = await world.host("h1")
+        await built(world)
+        await world.host("h2")
+        process = world.alive("c1")
+        assert process is not None
+        writer = await process.writer("c1")
+        demand = Demand({"": Group({"VCPU": 1})})
+        bare = AddClaim("c1.bare", "vm-1", "", "p", demand, lease_until_ms=2**50)
+        await writer.submit(host, bare, deadline_s=5)
+        hosts = await operator(world).hosts()
+        assert (await hosts.show("h1")).claims[1].stays == ""
+        await hosts.order("h1", "drain", HostOrder("new disks", "ops"))
+        await world.until(lambda: len(world.stores["c1"].rows[host].claims) == 1, 60, "one went")
+        shown = await hosts.show("h1")
+        assert (shown.left, shown.leaving, shown.staying) == (0, 0, 1)
+        (claim,) = shown.claims
+        assert claim.claim == "c1.bare"
+        assert "without a request" in claim.stays
+
+    play(scenario)
+
+
+CLAIM = Record("c1.h.a", "h", {"VCPU": -1}, consumer="i1", request="c1.r", state=ClaimState.BUILT)
+PLACED = Placement("c1", "h", "h1", "c1.h.a", "i1", built=True)
+
+
+def asked(*placements: Placement, **more: Any) -> Request:
+    fields = {"stage": Stage.BUILT, **more}
+    return Request(
+        id="c1.r",
+        rev=1,
+        home_cell="c1",
+        spec=RequestSpec({"VCPU": 1}),
+        created_ms=1,
+        updated_ms=1,
+        placements=placements,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "request_", "why"),
+    [
+        pytest.param(CLAIM, asked(PLACED), "", id="what is built may go"),
+        pytest.param(
+            CLAIM,
+            asked(PLACED, moves=(Move("i1", MoveKind.MOVE, 1, 2),)),
+            "",
+            id="what goes already is told of by its move",
+        ),
+        pytest.param(
+            CLAIM,
+            asked(msgspec.structs.replace(PLACED, built=False)),
+            "being built",
+            id="what is being built waits",
+        ),
+        pytest.param(
+            CLAIM, asked(PLACED, stage=Stage.CANCELLING), "cancelling", id="what ends is not moved"
+        ),
+        pytest.param(CLAIM, asked(), "does not name it", id="what no request names"),
+        pytest.param(CLAIM, None, "not in the log", id="what has lost its request"),
+        pytest.param(
+            msgspec.structs.replace(CLAIM, tag="+c1.w"),
+            asked(),
+            "being decided",
+            id="what a write set has not decided",
+        ),
+        pytest.param(
+            msgspec.structs.replace(CLAIM, state=ClaimState.DELETING),
+            None,
+            "",
+            id="what is being destroyed leaves anyway",
+        ),
+        pytest.param(
+            msgspec.structs.replace(CLAIM, request=""), None, "without a request", id="a bare claim"
+        ),
+    ],
+)
+def test_why_a_claim_stays(record: Record, request_: Request | None, why: str) -> None:
+    """Every claim of a host that is emptied goes, or has a reason."""
+    said = why_it_stays(record, request_)
+    assert (why in said) if why else said == ""
 
 
 def test_an_evacuation_is_resumed_by_another_process() -> None:

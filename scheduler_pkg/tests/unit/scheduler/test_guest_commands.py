@@ -9,7 +9,7 @@ import pytest
 from placer.errors import AgentSilent, NoAgent, Overloaded, StoreUnavailable
 from placer.model.messages import Command, CommandDone, CommandKind, GuestState, States
 from placer.model.records import ClaimState
-from placer.scheduler.guest_commands import OpenCommands
+from placer.scheduler.guest_commands import GuestCommand, OpenCommands
 
 from ..agents.fakes import claim, uuid_of
 from .hub_scene import Scene, ScriptedAgent, simulated
@@ -25,7 +25,9 @@ async def _asked(agent: ScriptedAgent) -> Command:
 
 def _stop(scene: Scene, claim_id: str = "c1", timeout_s: float = 5.0) -> asyncio.Task[CommandDone]:
     return asyncio.create_task(
-        scene.hub.command(HOST, claim_id, CommandKind.STOP, timeout_s=timeout_s)
+        scene.hub.command(
+            GuestCommand(HOST, claim_id, CommandKind.STOP, timeout_s, by="ops", why="loud")
+        )
     )
 
 
@@ -39,6 +41,7 @@ def test_each_answer_reaches_whoever_asked() -> None:
             first, second = _stop(scene, "c1"), _stop(scene, "c2")
             one, two = await _asked(agent), await _asked(agent)
             assert (one.claim, one.host, one.kind) == ("c1", HOST, CommandKind.STOP)
+            assert (one.by, one.why) == ("ops", "loud")
             await agent.say(CommandDone(two.seq, ok=False, text="no such instance"))
             await agent.say(CommandDone(one.seq, ok=True))
             assert (await first).ok

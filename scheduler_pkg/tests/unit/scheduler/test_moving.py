@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from placer.errors import Conflict, InvalidInput, NotFound
+from placer.model.groups import Policy, Scope, ServerGroupSpec, new_group
+from placer.model.instance import InstanceState
 from placer.model.records import ClaimState
 from placer.model.request import MoveKind, Placement, Request, Stage
 
@@ -98,6 +100,113 @@ def test_a_move_keeps_the_instance_and_its_request(where: dict[str, str], lands:
         assert not world.stores["c1"].rows[here.host].claims
         assert "asked by ops" in whys(after)
         assert "it is loud" in whys(after)
+
+    play(scenario)
+
+
+def listed(
+    world: MovingWorld, instance: str
+) -> tuple[InstanceState, str, list[tuple[str, str, str]]]:
+    """State and host of an instance in lists, and its history: what, by whom, why; once each."""
+    place = world.instances[instance]
+    told = {event.id: event for _, event in sorted(world.lists.histories[instance].items())}
+    history = sorted(told.values(), key=lambda event: event.at_ms)
+    return place.state, place.host_name, [(e.type, e.by, e.why) for e in history]
+
+
+@pytest.mark.parametrize("cell", ["c1", "c2"])
+def test_lists_show_an_instance_that_moves(cell: str) -> None:
+    """``moving`` where it is until the new one is built, then ``running`` there; by whom and why."""
+
+    async def scenario(world: MovingWorld) -> None:
+        await world.host("h1")
+        instance = only(before := await built(world)).instance
+        await world.host("h2", cell=cell)
+        world.build_s = lambda: 3.0
+        asked = {"cell": cell, "by": "ops", "why": "it is loud"}
+        await world.ask_move(before, instance, MoveKind.MOVE, **asked)
+        await asyncio.sleep(2)
+        assert listed(world, instance)[:2] == (InstanceState.MOVING, "h1")
+        await settled(world)
+        state, host, history = listed(world, instance)
+        assert (state, host) == (InstanceState.RUNNING, "h2")
+        assert [what for what, _, _ in history] == [
+            "instance.running",
+            "instance.moving",
+            "instance.running",
+            *(["instance.left"] if cell == "c2" else []),
+        ]
+        assert [(by, why) for _, by, why in history[1:3]] == [("ops", "it is loud")] * 2
+
+    play(scenario)
+
+
+def test_lists_show_that_an_instance_stays_after_all() -> None:
+    """``running`` again where it was, with the reason; a second move is told of as the first was."""
+
+    async def scenario(world: MovingWorld) -> None:
+        h1 = await world.host("h1")
+        instance = only(before := await built(world)).instance
+        await world.host("h2")
+        world.failing = lambda host: host != h1
+        for _ in range(2):
+            await world.ask_move(before, instance, MoveKind.MOVE, by="ops")
+            await settled(world)
+        state, host, history = listed(world, instance)
+        assert (state, host) == (InstanceState.RUNNING, "h1")
+        assert [(what, by) for what, by, _ in history[1:]] == [
+            ("instance.moving", "ops"),
+            ("instance.running", "ops"),
+        ] * 2
+        assert "given up" in history[2][2]
+
+    play(scenario)
+
+
+@pytest.mark.parametrize(
+    ("policy", "cell"),
+    [
+        pytest.param(Policy.ANTI_AFFINITY, "c1", id="apart by cells, within its cell"),
+        pytest.param(Policy.AFFINITY, "c2", id="together in a cell, and the only one"),
+    ],
+)
+def test_a_member_of_a_group_counts_where_it_is_now(policy: Policy, cell: str) -> None:
+    """Where it was does not stand in its way, and is forgotten once it has left."""
+
+    async def scenario(world: MovingWorld) -> None:
+        await world.host("h1")
+        h2 = await world.host("h2", cell=cell)
+        group = new_group("c1", ServerGroupSpec("g", policy, Scope.CELL), 1)
+        world.groups[group.id] = group
+        before = await built(world, server_group=group.id, host="h1", cell="c1")
+        asked = {"cell": cell, "host": "h2"}
+        await world.ask_move(before, only(before).instance, MoveKind.MOVE, **asked)
+        await settled(world)
+        assert only(world.stored(before)).host == h2, whys(world.stored(before))
+        members = world.stores["c1"].rows[group.id].claims
+        assert [member.data["host"] for member in members] == [h2]
+
+    play(scenario)
+
+
+def test_lists_show_the_end_of_what_was_fenced_and_found_no_place() -> None:
+    """Its host is down, no other has room until the deadline: it failed, and the list says why."""
+
+    async def scenario(world: MovingWorld) -> None:
+        h1 = await world.host("h1")
+        instance = only(before := await built(world)).instance
+        h2 = await world.host("h2")
+        world.failing = lambda host: host == h2
+        world.agents_away = {h1}
+        await asyncio.sleep(4)
+        order = {"deadline_s": 10.0, "by": "ops"}
+        await world.ask_move(before, instance, MoveKind.EVACUATE, **order)
+        await world.until(lambda: not world.stored(before).placements, 120, "given up")
+        state, _, history = listed(world, instance)
+        assert state is InstanceState.FAILED
+        what, by, why = history[-1]
+        assert (what, by) == ("instance.failed", "ops")
+        assert "no other place was found in time" in why or "none of" in why.lower()
 
     play(scenario)
 
@@ -200,9 +309,16 @@ def test_one_instance_of_several_is_deleted_and_not_replaced() -> None:
         assert (len(after.placements), after.ended, after.missing) == (2, 1, 0)
         assert gone not in {p.instance for p in after.placements}
         for placement in after.placements:
-            await world.ask_move(after, placement.instance, MoveKind.DELETE)
+            more = {"by": "ops", "why": "not needed"}
+            await world.ask_move(after, placement.instance, MoveKind.DELETE, **more)
         await world.until(lambda: world.stored(before).stage is Stage.CANCELLED, 20, "all are gone")
         await settled(world)
+        for placement in after.placements:
+            assert listed(world, placement.instance)[2][-1] == (
+                "instance.deleted",
+                "ops",
+                "not needed",
+            )
 
     play(scenario)
 

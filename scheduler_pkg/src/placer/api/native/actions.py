@@ -71,7 +71,7 @@ async def act_on_instance(
             "POST", "moves", order, Request, cell=ids.cell_of(place.request)
         )
         return Response(ActionDone(place.id, data.action, request), status_code=202)
-    await _command(service, place, CommandKind(data.action))
+    await _command(service, place, CommandKind(data.action), by=data.by, why=data.why)
     return Response(ActionDone(place.id, data.action), status_code=200)
 
 
@@ -101,9 +101,17 @@ async def _place(service: Service, instance_id: str) -> Instance:
     return found[0].place
 
 
-async def _command(service: Service, place: Instance, kind: CommandKind, lines: int = 100) -> str:
+async def _command(
+    service: Service,
+    place: Instance,
+    kind: CommandKind,
+    lines: int = 100,
+    *,
+    by: str = "",
+    why: str = "",
+) -> str:
     """What the agent answers. Raises Conflict with its words if it could not do it."""
-    order = GuestOrder(place.host, place.claim, kind, _COMMAND_S, lines)
+    order = GuestOrder(place.host, place.claim, kind, _COMMAND_S, lines, by, why)
     done = await service.schedulers.call("POST", "guests", order, CommandDone, cell=place.cell)
     if not done.ok:
         raise Conflict(
