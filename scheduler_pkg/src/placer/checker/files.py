@@ -41,18 +41,25 @@ _LINES: Final = msgspec.json.Decoder(Line)
 _NUMBERS: Final = msgspec.json.Decoder(Number)
 
 
+class Opened(Struct, frozen=True):
+    """A file by its name: of which process, since when; ``closed``: it ends as its process meant it to."""
+
+    process: str
+    at_us: int
+    closed: bool
+
+
 class Loaded(Struct):
     """All histories: ``events`` that were recorded before the rows were read, ``later`` the others.
 
-    ``damage`` says in words what cannot be trusted; ``opened`` are (process, start in microseconds)
-    of the files.
+    ``damage`` says in words what cannot be trusted.
     """
 
     events: list[Event]
     later: list[Event]
     damage: list[str]
     counts: Files
-    opened: list[tuple[str, int]]
+    opened: list[Opened]
 
 
 def find(directories: Sequence[Path]) -> list[Path]:
@@ -107,7 +114,7 @@ def read(path: Path) -> tuple[list[Event], int]:
 
 
 def missing(
-    opened: Sequence[tuple[str, int]],
+    opened: Sequence[Opened],
     services: Sequence[Service],
     cells: Sequence[str],
     expected: Sequence[str] = (),
@@ -115,11 +122,9 @@ def missing(
     """Which processes must have a history and have none, in words.
 
     Schedulers of ``cells`` that the name service knows, each since its last start, and processes
-    ``expected`` by name.
+    ``expected`` by name. The history of one that said that it stopped must be closed.
     """
-    last: dict[str, int] = {}
-    for process, opened_us in opened:
-        last[process] = max(last.get(process, 0), opened_us)
+    last = {file.process: file for file in sorted(opened, key=lambda file: file.at_us)}
     told = [
         f"{name} is said to have run, and there is no history of it."
         for name in expected
@@ -128,10 +133,16 @@ def missing(
     for service in services:
         if service.kind is not ServiceKind.SCHEDULER or service.cell not in cells:
             continue
-        if last.get(service.name, 0) < (service.started_ms - OPENED_BEFORE_MS) * 1000:
+        file = last.get(service.name)
+        if file is None or file.at_us < (service.started_ms - OPENED_BEFORE_MS) * 1000:
             told.append(
                 f"{service.name} of cell {service.cell} last started at {service.started_ms} ms, "
                 f"and there is no history of it since then."
+            )
+        elif service.stopped and not file.closed:
+            told.append(
+                f"{service.name} of cell {service.cell} stopped, and the end of its history is "
+                f"missing."
             )
     return told
 
@@ -153,7 +164,6 @@ class _Reader:
     def read(self) -> None:
         counts = self._loaded.counts
         counts.files += 1
-        self._loaded.opened.append(_named(self._path))
         with self._path.open("rb") as file:
             for piece, later in _pieces(file, self._before):
                 if later and not self._later:
@@ -167,6 +177,8 @@ class _Reader:
         counts.lines += self._lines
         counts.closed += self._closed is not None
         counts.damaged += bool(self._broken)
+        process, at_us = _named(self._path)
+        self._loaded.opened.append(Opened(process, at_us, self._closed is not None))
 
     def _whole(self, text: bytes) -> None:
         """Whole lines: at once if all can be read, else one by one."""

@@ -12,7 +12,7 @@ from placer import store
 from placer.cli import main
 from placer.history import Event, HistoryWriter
 from placer.model.records import ClaimState, HostRow
-from placer.model.service import Service, ServiceKind
+from placer.model.service import Service
 
 from .story import claim, final, made, told, wrote
 
