@@ -1,17 +1,29 @@
-"""The native API of a deployment as tests use it: every cell's, with what they made taken back."""
+"""The native API of a deployment as tests use it: every cell's, with what they made taken back.
+
+What is asked of requests and answered goes into a history of this process, for ``placer check``: in the
+directory that PLACER_TEST_HISTORY names, else with the results of the deployment's own check, if there
+are any.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import os
+import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from deployment import Deployment
 from lab import until
+from placer import tracing
+from placer.history import Answer, ClientHistory, Operation, OperationKind
 
 OPEN = ("accepted", "cancelling")
 ENDED = ("refused", "failed", "cancelled")
@@ -20,6 +32,67 @@ GONE_S = 10.0
 #: What one decision may take, waits for others included.
 DECIDED_S = 30.0
 BUILT_S = 30.0
+
+
+#: Where the deployment's own check looks for histories of clients, below its run directory.
+RESULTS = Path("services") / "results"
+
+
+@functools.cache
+def history(deployment: Deployment) -> ClientHistory:
+    """This process's own; it writes nothing where there is no place for it."""
+    given = os.environ.get("PLACER_TEST_HISTORY")
+    results = deployment.run_dir / RESULTS
+    directory = Path(given) if given else None
+    if directory is None and os.access(results, os.W_OK):
+        directory = results / "history"
+    opened = ClientHistory(directory, f"tests-{secrets.token_hex(4)}")
+    atexit.register(opened.close)
+    return opened
+
+
+def sent(deployment: Deployment, cell: str, method: str, path: str, body: Any) -> Operation | None:
+    """A call of a request as its history has it; None for any other call."""
+    before, _, request = path.partition("?")[0].partition("/v1/requests")
+    if before or "/" in request.removeprefix("/") or (not request and method != "POST"):
+        return None
+    kinds = {
+        "POST": OperationKind.CLAIM,
+        "GET": OperationKind.READ,
+        "DELETE": OperationKind.RELEASE,
+    }
+    asked = body if isinstance(body, dict) else {}
+    resources, count = asked.get("resources"), asked.get("count", 1)
+    return history(deployment).sent(
+        kinds[method],
+        cell,
+        request=request.removeprefix("/"),
+        resources=resources if isinstance(resources, dict) else {},
+        of=count if isinstance(count, int) else 1,
+    )
+
+
+def answered(recorded: ClientHistory, operation: Operation, answer: httpx.Response) -> None:
+    """What a request's call was told: a request, a no, or that nobody knows."""
+    try:
+        told = answer.json()
+    except ValueError:
+        told = {}
+    if answer.is_success and "stage" in told:
+        recorded.answered(
+            operation,
+            Answer.OK,
+            request=told["id"],
+            rev=told["rev"],
+            stage=told["stage"],
+            claims=tuple(placement["claim"] for placement in told.get("placements", ())),
+        )
+        return
+    # What the API itself turns away was not done; of a failing service nobody knows.
+    errors = told.get("errors", ()) if isinstance(told, dict) else ()
+    code = errors[0].get("code", "") if errors else f"http_{answer.status_code}"
+    no = answer.is_client_error or code == "placer.overloaded"
+    recorded.answered(operation, Answer.REFUSED if no else Answer.UNKNOWN, code=code)
 
 
 @dataclass
@@ -33,13 +106,25 @@ class Api:
     def call(
         self, cell: str, method: str, path: str, body: Any = None, **headers: str
     ) -> httpx.Response:
-        return httpx.request(
-            method,
-            self.deployment.api_urls[cell] + path,
-            json=body,
-            headers={"Authorization": f"Bearer {self.token}"} | headers,
-            timeout=40,
-        )
+        operation = sent(self.deployment, cell, method, path, body)
+        trace = {tracing.HEADER: tracing.header(operation.trace)} if operation else {}
+        try:
+            answer = httpx.request(
+                method,
+                self.deployment.api_urls[cell] + path,
+                json=body,
+                headers={"Authorization": f"Bearer {self.token}"} | trace | headers,
+                timeout=40,
+            )
+        except httpx.HTTPError as error:
+            if operation:
+                history(self.deployment).answered(
+                    operation, Answer.UNKNOWN, code=type(error).__name__
+                )
+            raise
+        if operation:
+            answered(history(self.deployment), operation, answer)
+        return answer
 
     def get(self, cell: str, path: str) -> Any:
         answer = self.call(cell, "GET", path)

@@ -35,6 +35,11 @@ def given_in(header: str) -> str:
     return "" if form[2] == _NO_TRACE or form[3] == _NO_SPAN else form[2]
 
 
+def header(trace: str) -> str:
+    """The ``traceparent`` of a call that is made for ``trace``."""
+    return f"00-{trace}-{secrets.token_hex(8)}-01"
+
+
 def bind(trace: str) -> None:
     """From here on this task, and what it starts, works for ``trace``; '' for none."""
     if trace:
@@ -52,4 +57,4 @@ async def hand_on(call: Any) -> None:
     """A hook of HTTP clients: the call says for which trace it is made."""
     trace = current()
     if trace:
-        call.headers[HEADER] = f"00-{trace}-{secrets.token_hex(8)}-01"
+        call.headers[HEADER] = header(trace)

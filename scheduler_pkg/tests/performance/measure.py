@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from .checking import growth, seconds_per_million
 from .conflicts import conflict_fraction
 from .decisions import cost_ratio
 from .liveness import idle_writes
@@ -21,6 +22,8 @@ _MEASURES: Final[dict[str, Callable[..., dict[str, float]]]] = {
     "conflicts_per_success": conflict_fraction,
     "idle_writes_per_host_minute": idle_writes,
     "stranded_ratio": stranded_ratio,
+    "cpu_s_per_million": seconds_per_million,
+    "growth_ratio": growth,
 }
 
 

@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "agents": {"model", "logs", "diagnosis"},
     "api": {"model", "store", "http", "logs", "metrics", "directory", "diagnosis"},
     "checker": {"model", "history", "store"},
-    "replay": {"model", "percentiles"},
+    "replay": {"model", "percentiles", "history"},
     "report": {"percentiles"},
     "__main__": {"cli"},
     "cli": {

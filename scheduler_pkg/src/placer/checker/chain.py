@@ -21,11 +21,15 @@ CHAINS_MAX: Final = 64
 
 
 class Links(Struct):
-    """The writes of one host by the revision they found: applied ones, and unknown ones."""
+    """The writes of one host by the revision they found: applied ones, and unknown ones.
+
+    ``twice``: two applied writes of one revision; ``repeated``: one write that is told twice.
+    """
 
     applied: dict[int, Write]
     unknown: dict[int, list[Write]]
     twice: list[tuple[Write, Write]]
+    repeated: list[Write]
 
 
 class Chain(Struct):
@@ -45,13 +49,19 @@ def links(writes: list[Write]) -> Links:
     A writer may record a write as unknown before it sends it, and again with its outcome: the
     outcome counts, and a process that is killed in between leaves no hole.
     """
-    found = Links(applied={}, unknown={}, twice=[])
-    settled = {_attempt(write) for write in writes if write.outcome is not WriteOutcome.UNKNOWN}
+    found = Links(applied={}, unknown={}, twice=[], repeated=[])
+    settled: set[tuple[str, int, int]] = set()
+    if any(write.outcome is WriteOutcome.UNKNOWN for write in writes):
+        settled = {_attempt(write) for write in writes if write.outcome is not WriteOutcome.UNKNOWN}
     for write in writes:
         if write.outcome is WriteOutcome.APPLIED:
             other = found.applied.setdefault(write.rev, write)
             if other is not write:
-                found.twice.append((other, write))
+                # Of one process, of one moment, with one content: no two transactions are that alike.
+                if other == write:
+                    found.repeated.append(write)
+                else:
+                    found.twice.append((other, write))
         elif write.outcome is WriteOutcome.UNKNOWN and _attempt(write) not in settled:
             found.unknown.setdefault(write.rev, []).append(write)
     return found

@@ -1,36 +1,41 @@
 """The check itself: events and final rows in, a verdict out. No I/O.
 
-For every host, alone (what holds for each row holds for all):
+For every host, alone (what holds for each row holds for all; ``rows.py``):
   1. its revisions form one chain, each made by exactly one write;
   2. that chain respects real time: a write that ended before another began comes before it;
   3. after each revision, of every class and every device, no more is promised than there is;
   4. the row in the store is what the chain ends with.
-For every claim whose requester was told of it: it is built, or it was released, or it expired, or
-it is still on its way; it is not lost, it does not come back, and its request has no more than it
-asked for. And every change of several rows is decided once and carried out on all of them or none.
+For every claim whose requester was told of it (``claims.py``): it is built, or it was released, or it
+expired, or it is still on its way; it is not lost, it does not come back, its request has no more than
+it asked for, and its consumer has one allocation set. Every change of several rows is decided once and
+carried out on all of them or none (``sets.py``). What clients were told is what is so (``clients.py``).
 
-A hole in a history proves nothing: what lies behind it is told as incomplete and never passes.
+A hole in a history proves nothing: what lies behind it is told as incomplete and never passes. Nor
+does a damaged file, or an outcome that nobody knows.
 """
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
 
-from placer.checker.chain import Chain, Links, chains, links
-from placer.checker.replayer import Life, Replayer, overbooked
+from placer.checker.claims import Lives
+from placer.checker.clients import Told, settled
+from placer.checker.findings import STORIES_MAX, Findings
+from placer.checker.rows import Rows
 from placer.checker.sets import Sets
-from placer.checker.verdict import Claims, Incomplete, Kind, Passed, Verdict, Violation
-from placer.history import Acknowledged, Decided, Ended, Event, Write, WriteOutcome
-from placer.model import ids, records
-from placer.model.records import ClaimState, HostRow, RowKind
+from placer.checker.verdict import Files, Passed, Verdict
+from placer.history import Acknowledged, Decided, Ended, Event, Operation, Write, WriteOutcome
+from placer.model import records
+from placer.model.records import HostRow
 
-#: Stories kept of each sort; all are counted.
-STORIES_MAX: Final = 100
+__all__ = ["STORIES_MAX", "FinalRow", "booked", "check"]
+
+_NO_DAMAGE: Final[tuple[str, ...]] = ()
 
 
 class FinalRow(Struct, frozen=True):
@@ -47,315 +52,47 @@ class Histories(Struct):
     acknowledged: list[Acknowledged]
     ended: dict[str, str]
     decided: list[Decided]
+    operations: list[Operation]
+    younger: set[int]
     events: int = 0
     concurrent: int = 0
 
 
-def sort(events: Iterable[Event], rows_read_us: int) -> Histories:
-    """Events by host. Claims acknowledged after the rows were read are left out."""
-    sorted_: Histories = Histories(writes=defaultdict(list), acknowledged=[], ended={}, decided=[])
+def sort(events: Iterable[Event], later: Iterable[Event], rows_read_us: int) -> Histories:
+    """Events by host. Claims acknowledged after the rows were read are left out, and what clients
+    did since then; writes are kept, as a row that was read late may show them."""
+    found = Histories(
+        writes=defaultdict(list),
+        acknowledged=[],
+        ended={},
+        decided=[],
+        operations=[],
+        younger=set(),
+    )
     for event in events:
-        sorted_.events += 1
+        found.events += 1
         if isinstance(event, Write):
-            sorted_.writes[event.host].append(event)
+            found.writes[event.host].append(event)
+        elif isinstance(event, Operation):
+            found.operations.append(event)
         elif isinstance(event, Ended):
-            sorted_.ended[event.claim] = event.how
+            found.ended[event.claim] = event.how
         elif isinstance(event, Decided):
-            sorted_.decided.append(event)
+            found.decided.append(event)
         elif event.at_us < rows_read_us:
-            sorted_.acknowledged.append(event)
+            found.acknowledged.append(event)
         else:
-            sorted_.concurrent += 1
-    return sorted_
-
-
-class _Check:
-    """One check under way."""
-
-    def __init__(self, rows_read_us: int, clock_error_us: int) -> None:
-        self.rows_read_us = rows_read_us
-        self.clock_error_us = clock_error_us
-        self.violations: list[Violation] = []
-        self.violations_total = 0
-        self.double_bookings = 0
-        self.incomplete: list[Incomplete] = []
-        self.holed: set[str] = set()
-        self.lives: dict[str, Life] = {}
-        self.claims = Claims()
-        self.sets = Sets()
-        #: Hosts whose rows are known from their making to the end.
-        self.whole: set[str] = set()
-        self.revisions = 0
-        self.shrunk = 0
-        self.concurrent = 0
-
-    def violated(self, kind: Kind, cell: str, host: str, rev: int, story: str) -> None:
-        self.violations_total += 1
-        self.double_bookings += kind is Kind.DOUBLE_BOOKING
-        if len(self.violations) < STORIES_MAX:
-            self.violations.append(Violation(kind=kind, cell=cell, host=host, rev=rev, story=story))
-
-    # -- one host
-
-    def host(self, cell: str, host: str, row: HostRow | None, writes: list[Write]) -> None:
-        name = f"host {row.name if row and row.name else host} of cell {cell}"
-        found = links(writes)
-        for one, other in found.twice:
-            self.violated(
-                Kind.TWO_WRITERS,
-                cell,
-                host,
-                one.next,
-                f"On {name}, {one.process} and {other.process} both found revision {one.rev} "
-                f"and were both told that their write applied.",
-            )
-        if row is None:
-            self._no_row(cell, host, name, found)
-            return
-        self._not_lost(cell, host, name, row, found)
-        chain, replayer = self._best(host, row, found)
-        self.revisions += len(chain.writes)
-        self.shrunk += replayer.shrunk
-        for problem in replayer.problems:
-            self.violated(
-                problem.kind,
-                cell,
-                host,
-                problem.rev,
-                f"On {name}, after revision {problem.rev}"
-                f"{_by(chain, problem.rev)}: {problem.words}.",
-            )
-        self._real_time(cell, host, name, chain)
-        if chain.hole < 0:
-            self.whole.add(host)
-            self.sets.row(cell, host, name, replayer.traces)
-        if chain.hole >= 0:
-            self._hole(cell, host, name, row, found, chain, replayer)
-        elif difference := replayer.differs_from(row):
-            self.violated(
-                Kind.ROW_DIFFERS, cell, host, row.rev, f"On {name}, in the end: {difference}."
-            )
-        self._claims(cell, host, name, replayer)
-
-    def _best(self, host: str, row: HostRow, found: Links) -> tuple[Chain, Replayer]:
-        """The chain that explains the row; the first one if none does."""
-        first: tuple[Chain, Replayer] | None = None
-        for chain in chains(found, row.rev):
-            replayer = Replayer(host)
-            for write in chain.writes:
-                replayer.apply(write)
-            if first is None:
-                first = chain, replayer
-            if not replayer.problems and chain.hole < 0 and not replayer.differs_from(row):
-                return chain, replayer
-        assert first is not None
-        return first
-
-    def _no_row(self, cell: str, host: str, name: str, found: Links) -> None:
-        early = [w for w in found.applied.values() if self._before_reading(w)]
-        if early:
-            self.violated(
-                Kind.LOST_WRITE,
-                cell,
-                host,
-                early[0].next,
-                f"There is no row of {name}, but {early[0].process} was told that its write of "
-                f"revision {early[0].next} applied.",
-            )
-        self.concurrent += len(found.applied) - len(early)
-
-    def _not_lost(self, cell: str, host: str, name: str, row: HostRow, found: Links) -> None:
-        """No write that had applied when the rows were read is younger than the row."""
-        younger = [write for write in found.applied.values() if write.next > row.rev]
-        lost = [write for write in younger if self._before_reading(write)]
-        self.concurrent += len(younger) - len(lost)
-        if lost:
-            write = min(lost, key=lambda w: w.next)
-            self.violated(
-                Kind.LOST_WRITE,
-                cell,
-                host,
-                write.next,
-                f"On {name}, {write.process} was told that its write of revision {write.next} "
-                f"applied, but the row is at revision {row.rev}.",
-            )
-
-    def _before_reading(self, write: Write) -> bool:
-        return write.ended_us + self.clock_error_us < self.rows_read_us
-
-    def _real_time(self, cell: str, host: str, name: str, chain: Chain) -> None:
-        latest: Write | None = None
-        for write in chain.writes:
-            if (
-                latest is not None
-                and write.outcome is WriteOutcome.APPLIED
-                and write.ended_us + self.clock_error_us < latest.started_us
-            ):
-                self.violated(
-                    Kind.REAL_TIME,
-                    cell,
-                    host,
-                    write.next,
-                    f"On {name}, {write.process} had its answer for revision {write.next} before "
-                    f"{latest.process} began to write revision {latest.next}, which it follows.",
-                )
-            if latest is None or write.started_us > latest.started_us:
-                latest = write
-
-    def _hole(
-        self,
-        cell: str,
-        host: str,
-        name: str,
-        row: HostRow,
-        found: Links,
-        chain: Chain,
-        replayer: Replayer,
-    ) -> None:
-        self.holed.add(host)
-        if len(self.incomplete) < STORIES_MAX:
-            begin = "its making" if chain.hole == 0 else f"revision {chain.hole}"
-            story = (
-                f"No history tells what followed {begin} of {name}; "
-                f"the row is at revision {row.rev}."
-            )
-            self.incomplete.append(Incomplete(cell=cell, host=host, rev=chain.hole, story=story))
-        behind = [w for w in found.applied.values() if chain.hole < w.rev and w.next <= row.rev]
-        for write in sorted(behind, key=lambda w: w.rev):
-            replayer.live_only(write)
-        # A quota may be put below what is used: of its row only the whole history tells.
-        shrinks = row.kind is RowKind.QUOTA
-        if not shrinks and not any(p.kind is Kind.DOUBLE_BOOKING for p in replayer.problems):
-            for words in overbooked(row):
-                self.violated(
-                    Kind.DOUBLE_BOOKING, cell, host, row.rev, f"On {name}, in the end: {words}."
-                )
-        present = {record.id: record for record in row.claims}
-        for claim, record in present.items():
-            assert record.state is not None
-            replayer.lives[claim] = Life(
-                host=host,
-                consumer=record.consumer,
-                state=record.state,
-                lease_until_ms=record.lease_until_ms,
-                epoch=record.epoch,
-            )
-        for claim, life in list(replayer.lives.items()):
-            if not life.dropped_rev and claim not in present:
-                del replayer.lives[claim]
-
-    def _claims(self, cell: str, host: str, name: str, replayer: Replayer) -> None:
-        for claim, life in replayer.lives.items():
-            other = self.lives.setdefault(claim, life)
-            if other is not life:
-                self.violated(
-                    Kind.PLACED_TWICE,
-                    cell,
-                    host,
-                    0,
-                    f"Claim {claim} was on {name} and on host {other.host}.",
-                )
-
-    # -- all claims
-
-    def acknowledged(self, histories: Histories) -> None:
-        told: set[str] = set()
-        current: dict[str, list[Acknowledged]] = defaultdict(list)
-        for event in histories.acknowledged:
-            if event.claim in told:
-                continue
-            told.add(event.claim)
-            self.claims.acknowledged += 1
-            life = self.lives.get(event.claim)
-            if life is None:
-                self._without_trace(event)
-                continue
-            if life.aborted:
-                self._aborted(event, life)
-                continue
-            self._count(life, histories.ended.get(event.claim, ""))
-            if not life.dropped_rev and life.state is not ClaimState.DELETING:
-                current[event.request].append(event)
-        for held in current.values():
-            self._no_more_than_asked(held)
-        self._one_claim_an_epoch(e.claim for held in current.values() for e in held)
-        self.claims.unacknowledged = len(self.lives.keys() - told)
-
-    def _without_trace(self, event: Acknowledged) -> None:
-        if event.host in self.holed:
-            self.claims.undecided += 1
-            return
-        self.claims.lost += 1
-        self.violated(
-            Kind.LOST_CLAIM,
-            event.cell,
-            event.host,
-            0,
-            f"{event.process} told request {event.request} that it has claim {event.claim}, "
-            f"but no write put it on host {event.host}.",
-        )
-
-    def _count(self, life: Life, how: str) -> None:
-        if life.dropped_rev:
-            if life.expired or how == "expired":
-                self.claims.expired += 1
-            else:
-                self.claims.released += 1
-        elif life.state is ClaimState.BUILT:
-            self.claims.built += 1
+            found.concurrent += 1
+    for event in later:
+        found.events += 1
+        if isinstance(event, Write):
+            found.writes[event.host].append(event)
+            found.younger.add(id(event))
+        elif isinstance(event, Decided):
+            found.decided.append(event)
         else:
-            self.claims.pending += 1
-
-    def _aborted(self, event: Acknowledged, life: Life) -> None:
-        self.claims.lost += 1
-        self.violated(
-            Kind.LOST_CLAIM,
-            event.cell,
-            event.host,
-            life.dropped_rev,
-            f"{event.process} told request {event.request} that it has claim {event.claim}, "
-            f"but its write set was undone on host {event.host}.",
-        )
-
-    def _no_more_than_asked(self, held: list[Acknowledged]) -> None:
-        """One request's claims that are not on their way out. While an instance moves, its request
-        may have one more, and says so."""
-        last = held[-1]
-        most = max(event.of for event in held)
-        if len(held) > most:
-            claims = ", ".join(event.claim for event in held)
-            self.violated(
-                Kind.PLACED_TWICE,
-                last.cell,
-                last.host,
-                0,
-                f"Request {last.request} may have {most} and has {len(held)} claims at once: "
-                f"{claims}.",
-            )
-
-    def _one_claim_an_epoch(self, claims: Iterable[str]) -> None:
-        """Of an instance's claims the one with the highest epoch is its place: no two are equal."""
-        seen: dict[tuple[str, int], str] = {}
-        for claim in claims:
-            life = self.lives[claim]
-            if life.state is not ClaimState.BUILT:
-                continue
-            other = seen.setdefault((life.consumer, life.epoch), claim)
-            if other != claim:
-                self.violated(
-                    Kind.PLACED_TWICE,
-                    ids.cell_of(claim),
-                    life.host,
-                    0,
-                    f"Instance {life.consumer} is built by claims {other} and {claim}, both of its "
-                    f"epoch {life.epoch}.",
-                )
-
-    def write_sets(self, histories: Histories) -> None:
-        for event in histories.decided:
-            self.sets.decided(event)
-        for broken in self.sets.broken(self.whole):
-            self.violated(broken.kind, broken.cell, broken.host, broken.rev, broken.story)
+            found.concurrent += 1
+    return found
 
 
 def check(
@@ -365,56 +102,98 @@ def check(
     regions: dict[str, str],
     rows_read_us: int,
     clock_error_us: int = 0,
-    torn_lines: int = 0,
+    later: Iterable[Event] = (),
+    damage: Sequence[str] = _NO_DAMAGE,
+    files: Files | None = None,
+    open_set_us: int = 0,
 ) -> Verdict:
     """Check ``events`` of all processes against ``rows``, the final rows of all cells.
 
     ``regions`` is the region of each cell. ``rows_read_us`` is the time at which the reading of the
     rows began: what ended before must show in them. ``clock_error_us`` is how far the clocks of two
-    processes may differ.
+    processes may differ. ``later`` are events known to have been recorded after that, whatever the
+    clocks say; ``damage`` says what is wrong with the histories, of which there are ``files``. A
+    write set that was ``open_set_us`` old by then must have been decided.
     """
     started = time.perf_counter()
-    histories = sort(events, rows_read_us)
-    run = _Check(rows_read_us, clock_error_us)
+    histories = sort(events, later, rows_read_us)
+    found, sets = Findings(), Sets()
+    checked = Rows(found, sets, rows_read_us, clock_error_us, histories.younger)
     finals = {final.row.host: final for final in rows}
     for host, final in finals.items():
-        run.host(final.cell, host, final.row, histories.writes.get(host, []))
+        checked.host(final.cell, host, final.row, histories.writes.get(host, []))
     for host, writes in histories.writes.items():
         if host not in finals:
-            run.host(writes[0].cell, host, None, writes)
-    run.acknowledged(histories)
-    run.write_sets(histories)
-    tags = sum(bool(claim.tag) for final in finals.values() for claim in final.row.claims)
+            checked.host(writes[0].cell, host, None, writes)
+    operations, contradictions = settled(histories.operations)
+    lives = Lives(found, checked, histories.writes, operations, clock_error_us)
+    lives.judge(histories.acknowledged, histories.ended)
+    for event in histories.decided:
+        sets.decided(event)
+    for broken in sets.broken(checked.whole):
+        found.violated(broken.kind, broken.cell, broken.host, broken.rev, broken.story)
+    tags = {
+        claim.writeset: final
+        for final in finals.values()
+        for claim in final.row.claims
+        if claim.tag
+    }
+    for writeset, final in sets.undecided(tags, rows_read_us - open_set_us):
+        found.unproved(
+            final.cell,
+            final.row.host,
+            final.row.rev,
+            f"Write set {writeset} was never decided, and its tag is on host {final.row.name} of "
+            f"cell {final.cell} at revision {final.row.rev}.",
+        )
+    clients = Told(found, checked, histories.writes, rows_read_us, clock_error_us)
+    clients.judge(operations, _open_traces(finals, histories))
+    for words in (*damage, *contradictions):
+        found.unproved("", "", 0, words)
     return Verdict(
-        verdict=_passed(run),
-        double_bookings=run.double_bookings,
-        violations=tuple(run.violations),
-        violations_total=run.violations_total,
-        revisions_checked=run.revisions,
+        verdict=_passed(found),
+        double_bookings=found.double_bookings,
+        violations=tuple(found.violations),
+        violations_total=found.violations_total,
+        revisions_checked=checked.revisions,
         hosts_checked=len(finals),
-        hosts_incomplete=len(run.holed),
-        incomplete=tuple(run.incomplete),
-        claims=run.claims,
-        writesets=run.sets.count(tags),
+        hosts_incomplete=len(checked.holed),
+        incomplete=tuple(found.incomplete),
+        incomplete_total=found.incomplete_total,
+        claims=lives.counts,
+        writesets=sets.count(
+            sum(bool(claim.tag) for final in finals.values() for claim in final.row.claims)
+        ),
+        clients=clients.counts,
+        files=files or Files(),
         booked=booked(finals.values(), regions),
         cells=regions,
-        shrunk=run.shrunk,
-        concurrent=histories.concurrent + run.concurrent,
+        shrunk=checked.shrunk,
+        concurrent=histories.concurrent + checked.concurrent,
+        outcomes_open=checked.outcomes_open,
         events=histories.events,
-        torn_lines=torn_lines,
         seconds=round(time.perf_counter() - started, 3),
     )
 
 
-def _passed(run: _Check) -> Passed:
-    if run.violations_total:
+def _open_traces(finals: dict[str, FinalRow], histories: Histories) -> frozenset[str]:
+    """Trace ids of claims in writes of unknown outcome that found a row as it still is."""
+    if not histories.operations:
+        return frozenset()
+    return frozenset(
+        record.trace
+        for host, final in finals.items()
+        for write in histories.writes.get(host, ())
+        if write.rev == final.row.rev and write.outcome is WriteOutcome.UNKNOWN
+        for record in write.put
+        if record.trace
+    )
+
+
+def _passed(found: Findings) -> Passed:
+    if found.violations_total:
         return Passed.VIOLATED
-    return Passed.INCOMPLETE if run.holed else Passed.PASSED
-
-
-def _by(chain: Chain, rev: int) -> str:
-    process = next((write.process for write in chain.writes if write.next == rev), "")
-    return f" (written by {process})" if process else ""
+    return Passed.INCOMPLETE if found.incomplete_total else Passed.PASSED
 
 
 def booked(rows: Iterable[FinalRow], regions: dict[str, str]) -> dict[str, dict[str, float]]:

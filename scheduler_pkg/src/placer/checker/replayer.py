@@ -23,21 +23,37 @@ _ORDER: Final = {state: place for place, state in enumerate(ClaimState)}
 _LEAVES_FROM: Final = frozenset({ClaimState.CLAIMED, ClaimState.DELETING})
 
 
+#: Problems of one row that are told with the claims that show them; all are counted.
+SHOWN_MAX: Final = 100
+
 #: Stands for a record that was not there.
 _NOTHING: Final = Record(id="", provider="", amounts={})
 
 
 class Life(Struct):
-    """What the history says of a claim: where it is, or how it left."""
+    """What the history says of a claim: where it is, or how it left.
+
+    ``made_rev`` put it on its row (0: not known), under ``tag`` if a write set did. ``built_us`` is
+    when it was certainly built and ``left_us`` when it may have begun to go; 0: never. ``share``: an
+    entry of a pool, a group or a quota that goes with a claim on a host.
+    """
 
     host: str
     consumer: str
     state: ClaimState
     lease_until_ms: int
     epoch: int = 0
+    request: str = ""
+    trace: str = ""
+    tag: str = ""
+    share: bool = False
+    made_rev: int = 0
+    built_us: int = 0
+    left_us: int = 0
     dropped_rev: int = 0
     expired: bool = False
     aborted: bool = False
+    open: bool = False
 
 
 class Trace(Struct):
@@ -49,11 +65,12 @@ class Trace(Struct):
 
 
 class Problem(Struct, frozen=True):
-    """A broken bound at revision ``rev``, in words that name no host."""
+    """A broken bound at revision ``rev``, in words that name no host; ``claims`` show it."""
 
     kind: Kind
     rev: int
     words: str
+    claims: tuple[str, ...] = ()
 
 
 class Replayer:
@@ -98,7 +115,7 @@ class Replayer:
                 life.expired = _lapsed(life, write)
         for record in write.put:
             if record.is_claim:
-                self._follow(record, write.next)
+                self._follow(record, write)
 
     def differs_from(self, row: HostRow) -> str:
         """How ``row`` differs from the replayed state; empty if it does not."""
@@ -121,7 +138,9 @@ class Replayer:
     def _drop(self, record_id: str, write: Write, touched: set[str]) -> None:
         record = self.records.pop(record_id, None)
         if record is None:
-            self._problem(Kind.BAD_STEP, write.next, f"{record_id} was dropped but was not there")
+            self._problem(
+                Kind.BAD_STEP, write.next, f"{record_id} was dropped but was not there", record_id
+            )
             return
         if not record.is_claim:
             self._withdraw(record, touched)
@@ -129,12 +148,16 @@ class Replayer:
         self._count(record, -1, touched)
         life = self.lives[record_id]
         life.dropped_rev = write.next
+        life.left_us = life.left_us or write.started_us
         life.expired = not record.tag and _lapsed(life, write)
         stays = self._settled(record, write)
         life.aborted = record.tag[:1] == "+" and not stays
         if stays and record.state not in _LEAVES_FROM and not record.data.get("anchor"):
             self._problem(
-                Kind.BAD_STEP, write.next, f"claim {record_id} was removed while {record.state}"
+                Kind.BAD_STEP,
+                write.next,
+                f"claim {record_id} was removed while {record.state}",
+                record_id,
             )
 
     def _put(
@@ -143,7 +166,7 @@ class Replayer:
         rev = write.next
         before = self.records.get(record.id, _NOTHING)
         self._tags(before, record, write)
-        self._follow(record, rev)
+        self._follow(record, write)
         self._well_formed(record, rev)
         self._count(before, -1, touched)
         self._count(record, 1, touched)
@@ -180,6 +203,7 @@ class Replayer:
                     Kind.NOT_FROZEN,
                     write.next,
                     f"claim {record.id} was changed while {record.tag} was open",
+                    record.id,
                 )
             return
         if before.tag and not self._settled(before, write):
@@ -187,6 +211,7 @@ class Replayer:
                 Kind.NOT_FROZEN,
                 write.next,
                 f"claim {record.id} lost {before.tag} and stayed, against what was settled",
+                record.id,
             )
         if not record.tag:
             return
@@ -194,41 +219,53 @@ class Replayer:
         trace.tagged = trace.tagged or write.next
         if (record.tag[0] == "+") is not (before is _NOTHING):
             self._problem(
-                Kind.BAD_RECORD, write.next, f"claim {record.id} cannot be tagged {record.tag}"
+                Kind.BAD_RECORD,
+                write.next,
+                f"claim {record.id} cannot be tagged {record.tag}",
+                record.id,
             )
 
-    def _follow(self, record: Record, rev: int) -> None:
+    def _follow(self, record: Record, write: Write) -> None:
         """The claim's life goes on, forward only."""
         assert record.state is not None
+        rev = write.next
         life = self.lives.get(record.id)
         if life is None:
-            self.lives[record.id] = Life(
-                host=self.host,
-                consumer=record.consumer,
-                state=record.state,
-                lease_until_ms=record.lease_until_ms,
-                epoch=record.epoch,
-            )
-            return
-        if life.dropped_rev:
+            life = self.lives[record.id] = life_of(self.host, record, rev)
+        elif life.dropped_rev:
             self._problem(
                 Kind.RESURRECTED,
                 rev,
                 f"claim {record.id} came back; it had left at revision {life.dropped_rev}",
+                record.id,
             )
             life.dropped_rev = 0
         elif _ORDER[record.state] < _ORDER[life.state]:
             self._problem(
-                Kind.BAD_STEP, rev, f"claim {record.id} went from {life.state} to {record.state}"
+                Kind.BAD_STEP,
+                rev,
+                f"claim {record.id} went from {life.state} to {record.state}",
+                record.id,
             )
         life.state = record.state
         life.lease_until_ms = record.lease_until_ms
+        life.open = bool(record.tag)
+        if record.state is ClaimState.BUILT:
+            if not life.built_us and write.outcome is WriteOutcome.APPLIED:
+                life.built_us = write.ended_us
+        elif record.state is ClaimState.DELETING and not life.left_us:
+            life.left_us = write.started_us
 
     def _well_formed(self, record: Record, rev: int) -> None:
         """A claim only takes, and its devices add up to what it takes."""
         for name, amount in record.amounts.items():
             if amount >= 0:
-                self._problem(Kind.BAD_RECORD, rev, f"claim {record.id} takes {-amount} of {name}")
+                self._problem(
+                    Kind.BAD_RECORD,
+                    rev,
+                    f"claim {record.id} takes {-amount} of {name}",
+                    record.id,
+                )
             devices = record.units.get(name, {})
             offered = self._offered.get(name)
             if (devices or (offered and offered.units)) and sum(devices.values()) != -amount:
@@ -237,6 +274,7 @@ class Replayer:
                     rev,
                     f"claim {record.id} takes {-amount} of {name} "
                     f"but its devices give {sum(devices.values())}",
+                    record.id,
                 )
             for device in devices:
                 if not self._room(name, device):
@@ -244,6 +282,7 @@ class Replayer:
                         Kind.BAD_RECORD,
                         rev,
                         f"claim {record.id} takes device {device} of {name}, which is not there",
+                        record.id,
                     )
 
     def _offer(self, record: Record, touched: set[str]) -> None:
@@ -293,7 +332,10 @@ class Replayer:
                 self._problem(Kind.BAD_RECORD, rev, f"{-promised} of {name} less than nothing")
             elif promised > capacity and (name, "") in grew:
                 self._problem(
-                    Kind.DOUBLE_BOOKING, rev, f"{promised} of {name} promised, {capacity} there"
+                    Kind.DOUBLE_BOOKING,
+                    rev,
+                    f"{promised} of {name} promised, {capacity} there",
+                    *self._takers(name, "", capacity),
                 )
             elif promised > capacity:
                 self.shrunk += offered
@@ -305,6 +347,7 @@ class Replayer:
                     Kind.DOUBLE_BOOKING,
                     rev,
                     f"device {device} of {name} gives {given}, it has {room}",
+                    *self._takers(name, device, room),
                 )
 
     def _room(self, name: str, device: str) -> int:
@@ -320,8 +363,46 @@ class Replayer:
         except UnknownResourceClass:
             return offered.capacity // len(offered.units) if device in offered.units else 0
 
-    def _problem(self, kind: Kind, rev: int, words: str) -> None:
-        self.problems.append(Problem(kind=kind, rev=rev, words=words))
+    def _takers(self, name: str, device: str, room: int) -> tuple[str, ...]:
+        """The fewest claims that together take more than ``room``: the largest ones."""
+        if len(self.problems) >= SHOWN_MAX:
+            return ()
+        taken = {
+            record.id: record.units.get(name, {}).get(device, 0)
+            if device
+            else -record.amounts.get(name, 0)
+            for record in self.records.values()
+            if record.is_claim
+        }
+        shown: list[str] = []
+        total = 0
+        for claim in sorted(taken, key=lambda claim: (-taken[claim], claim)):
+            if total > room:
+                break
+            shown.append(claim)
+            total += taken[claim]
+        return tuple(shown)
+
+    def _problem(self, kind: Kind, rev: int, words: str, *claims: str) -> None:
+        self.problems.append(Problem(kind=kind, rev=rev, words=words, claims=claims))
+
+
+def life_of(host: str, record: Record, rev: int) -> Life:
+    """A claim's life from the revision that put it on its row; 0 for one whose making nobody tells."""
+    assert record.state is not None
+    return Life(
+        host=host,
+        consumer=record.consumer,
+        state=record.state,
+        lease_until_ms=record.lease_until_ms,
+        epoch=record.epoch,
+        request=record.request,
+        trace=record.trace,
+        tag=record.writeset,
+        share=bool(record.data.get("anchor")),
+        made_rev=rev,
+        open=bool(record.tag),
+    )
 
 
 def overbooked(row: HostRow) -> Iterator[str]:

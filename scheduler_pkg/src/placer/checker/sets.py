@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -15,6 +16,8 @@ from placer.checker.replayer import Trace
 from placer.checker.verdict import Kind, WriteSets
 from placer.history import Decided, WriteOutcome
 from placer.model.commit_record import Decision, RowKey
+
+T = TypeVar("T")
 
 
 class Broken(Struct, frozen=True):
@@ -66,6 +69,13 @@ class Sets:
         known = frozenset(whole)
         for writeset in sorted(self._parts.keys() | self._events.keys()):
             yield from self._broken(writeset, known)
+
+    def undecided(self, tagged: dict[str, T], before_us: int) -> Iterator[tuple[str, T]]:
+        """Of write sets whose tags are still on rows: those made before ``before_us`` that nobody
+        decided. By their ids, which say when they were made."""
+        for writeset, where in sorted(tagged.items()):
+            if _made_us(writeset) < before_us and self._state(writeset) is Decision.PREPARING:
+                yield writeset, where
 
     def _told(self, writeset: str) -> set[Decision]:
         """Decisions that somebody was told to have applied."""
@@ -121,3 +131,11 @@ class Sets:
 
 def _split(part: Part, story: str) -> Broken:
     return Broken(Kind.SPLIT, part.cell, part.host, part.trace.undone or part.trace.carried, story)
+
+
+def _made_us(writeset: str) -> int:
+    """When a write set was made, by its home cell's clock; 0 if its id does not say."""
+    try:
+        return int(writeset.split(".")[1], 16) * 1000
+    except (IndexError, ValueError):
+        return 0

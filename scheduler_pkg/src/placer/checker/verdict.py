@@ -23,10 +23,15 @@ class Kind(enum.StrEnum):
     SPLIT = "split"
     TWO_DECISIONS = "two_decisions"
     NOT_FROZEN = "not_frozen"
+    HELD_AFTER_REFUSAL = "held_after_refusal"
+    WENT_BACK = "went_back"
 
 
 class Violation(Struct, frozen=True):
-    """A broken guarantee. ``rev`` is the revision after which it was broken (0: no one revision)."""
+    """A broken guarantee. ``rev`` is the revision after which it was broken (0: no one revision).
+
+    ``story`` says what is wrong and then, numbered and in order, the few steps that show it.
+    """
 
     kind: Kind
     cell: str
@@ -36,7 +41,7 @@ class Violation(Struct, frozen=True):
 
 
 class Incomplete(Struct, frozen=True):
-    """A host whose history has a hole: what lies behind it could not be proved."""
+    """What could not be proved: a host whose history has a hole, a damaged file, an open outcome."""
 
     cell: str
     host: str
@@ -71,8 +76,43 @@ class WriteSets(Struct):
     tags: int = 0
 
 
+class Clients(Struct):
+    """What clients recorded, by what they were told and what the store says of it.
+
+    ``ok``, ``refused`` and ``unknown`` are what they were told. Of the unknown ones that asked for a
+    claim, ``happened`` hold or held one and ``nothing`` never did; ``unresolved`` are neither (yet),
+    ``undecided`` are behind a hole. ``leaving`` counts claims of requests that hold nothing, as their
+    clients were told: on their way out, and no instance.
+    """
+
+    operations: int = 0
+    by_kind: dict[str, int] = {}
+    ok: int = 0
+    refused: int = 0
+    unknown: int = 0
+    happened: int = 0
+    nothing: int = 0
+    unresolved: int = 0
+    undecided: int = 0
+    leaving: int = 0
+
+
+class Files(Struct):
+    """History files that were read: ``closed`` by their process at its end, the others are still
+    written, or their process was killed. ``torn`` end in half a line, ``damaged`` lack lines or have
+    some that cannot be read, ``missing`` should be there."""
+
+    files: int = 0
+    lines: int = 0
+    closed: int = 0
+    torn: int = 0
+    damaged: int = 0
+    missing: int = 0
+
+
 class Passed(enum.StrEnum):
-    """PASSED only if nothing was violated and no history has a hole."""
+    """PASSED only if nothing was violated, no history has a hole or is damaged, and every outcome is
+    known."""
 
     PASSED = "passed"
     VIOLATED = "violated"
@@ -88,7 +128,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     ``shrunk`` counts reports that took capacity below what was promised already: allowed, and told.
     ``concurrent`` counts events that are younger than the reading of the rows, left out.
     ``violations`` and ``incomplete`` hold the first of each; ``violations_total`` and
-    ``hosts_incomplete`` count all.
+    ``incomplete_total`` count all, ``hosts_incomplete`` the hosts among them. ``outcomes_open`` are
+    writes of unknown outcome that found a host's last revision: they may yet apply, with a lease.
     """
 
     verdict: Passed
@@ -106,5 +147,8 @@ class Verdict(Struct, frozen=True, kw_only=True):
     shrunk: int
     concurrent: int
     events: int
-    torn_lines: int
     seconds: float
+    incomplete_total: int
+    outcomes_open: int
+    clients: Clients
+    files: Files

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import time
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 import typer
+from msgspec import Struct
 
 from placer import settings as config
-from placer.checker import files
+from placer.checker import files, jepsen
 from placer.checker.core import FinalRow, check
 from placer.checker.verdict import Passed, Verdict
 from placer.errors import InvalidInput, PlacerError
 from placer.history import Event, now_us
 from placer.model.records import ClaimState
+from placer.model.service import Service
 
 #: Exit codes beside 0 (proved) and 2 (bad input).
 EXIT_VIOLATED: Final = 1
 EXIT_INCOMPLETE: Final = 3
+
+_JEPSEN: Final = "jepsen"
+
+#: Times of ``writeset_timeout_s`` after which recovery must have decided a write set.
+_SETS_DECIDED_WITHIN: Final = 4
 
 _SETTLE_EVERY_S: Final = 1.0
 _UNFINISHED: Final = frozenset({ClaimState.CLAIMED, ClaimState.BUILDING})
@@ -43,16 +51,30 @@ def command(
     deadline_s: Annotated[
         float, typer.Option(help="Give up reading the store after this long.", min=1.0)
     ] = 300.0,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option(help="A process that must have left a history; once for each."),
+    ] = None,
+    export: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(help="Also write what clients did for other checkers.", metavar="jepsen FILE"),
+    ] = None,
 ) -> None:
     """Check every host's history, revision by revision, against its row in the store.
 
-    Exits 0 if all is proved, 1 if a guarantee was broken, 3 if histories have holes.
+    Exits 0 if all is proved, 1 if a guarantee was broken, 3 if not all could be proved: a history
+    has a hole, is damaged or is missing, or an outcome is open.
     """
     configured = config.load(settings)
     own = [configured.history.dir] if configured.history.dir else []
-    paths = files.find(history or own)
+    directories = history or own
+    if export is not None and export[0] != _JEPSEN:
+        raise InvalidInput(
+            f"Histories cannot be exported as {export[0]!r}.", remedy=f"Use {_JEPSEN}."
+        )
+    files.find(directories)
     try:
-        rows_read_us, rows = asyncio.run(_rows(configured, settle_s, deadline_s))
+        seen = asyncio.run(_rows(configured, directories, settle_s, deadline_s))
     except TimeoutError:
         raise PlacerError(
             f"The rows of all cells were not read in {deadline_s:g} s.",
@@ -60,14 +82,22 @@ def command(
         ) from None
     # Millions of small values that form no cycles: the collector would only walk them over and over.
     gc.disable()
-    events, torn = _events(paths)
+    loaded = files.load(files.find(directories), seen.sizes)
+    cells = {cell.name: cell.region for cell in configured.cluster.cells}
+    absent = files.missing(loaded.opened, seen.services, list(cells), expect or [])
+    loaded.counts.missing = len(absent)
+    if export is not None:
+        _export(export[1], loaded.events, loaded.later)
     verdict = check(
-        events,
-        rows,
-        regions={cell.name: cell.region for cell in configured.cluster.cells},
-        rows_read_us=rows_read_us,
+        loaded.events,
+        seen.rows,
+        regions=cells,
+        rows_read_us=seen.began_us,
         clock_error_us=int(clock_error_ms * 1000),
-        torn_lines=torn,
+        later=loaded.later,
+        damage=[*loaded.damage, *absent],
+        files=loaded.counts,
+        open_set_us=int(configured.cluster.writeset_timeout_s * _SETS_DECIDED_WITHIN * 1e6),
     )
     _write(out, verdict)
     _tell(verdict)
@@ -76,13 +106,22 @@ def command(
         raise typer.Exit(EXIT_VIOLATED if violated else EXIT_INCOMPLETE)
 
 
+class Seen(Struct):
+    """What the store said, and when: the histories had these ``sizes`` before it was asked."""
+
+    began_us: int
+    sizes: dict[Path, int]
+    rows: list[FinalRow]
+    services: list[Service]
+
+
 async def _rows(
-    configured: config.Settings, settle_s: float, deadline_s: float
-) -> tuple[int, list[FinalRow]]:
-    """When the last reading began, and all host rows of all cells.
+    configured: config.Settings, directories: list[Path], settle_s: float, deadline_s: float
+) -> Seen:
+    """All host rows of all cells, and the processes that the name service knows.
 
     Read before the histories: what those tell later is younger. Read again, for at most
-    ``settle_s``, while claims are on their way to being built.
+    ``settle_s``, while claims are on their way to being built, or write sets to being decided.
     """
     from placer.store import open_cells  # the driver is slow to import: only when needed
 
@@ -90,33 +129,24 @@ async def _rows(
     async with asyncio.timeout(deadline_s):
         stores = await open_cells(configured)
         try:
+            services = await stores.services.all()
             while True:
-                began_us = now_us()
+                began_us, sizes = now_us(), files.sizes(files.find(directories))
                 rows = [
                     FinalRow(cell=cell.name, row=row)
                     for cell in configured.cluster.cells
                     async for row in (await stores.cell(cell.name)).scan_rows()
                 ]
                 if time.monotonic() >= settled_by or not any(map(_on_the_way, rows)):
-                    return began_us, rows
+                    return Seen(began_us, sizes, rows, services)
                 await asyncio.sleep(_SETTLE_EVERY_S)
         finally:
             await stores.close()
 
 
 def _on_the_way(final: FinalRow) -> bool:
-    """Whether an agent still has work with a claim of this host."""
-    return any(claim.state in _UNFINISHED for claim in final.row.claims)
-
-
-def _events(paths: list[Path]) -> tuple[list[Event], int]:
-    events: list[Event] = []
-    torn = 0
-    for path in paths:
-        found, broken = files.read(path)
-        events.extend(found)
-        torn += broken
-    return events, torn
+    """Whether somebody still has work with a claim of this host."""
+    return any(claim.tag or claim.state in _UNFINISHED for claim in final.row.claims)
 
 
 def _write(out: Path, verdict: Verdict) -> None:
@@ -131,15 +161,36 @@ def _write(out: Path, verdict: Verdict) -> None:
         ) from error
 
 
+def _export(path: Path, events: list[Event], later: list[Event]) -> None:
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            jepsen.write(file, itertools.chain(events, later))
+    except OSError as error:
+        raise InvalidInput(
+            f"Cannot write {path}: {error.strerror}.",
+            remedy="Name another file with --export, in a folder that may be written to.",
+        ) from error
+
+
 def _tell(verdict: Verdict) -> None:
-    """A line, and the shortest story of each sort: the one to read first."""
-    claims = verdict.claims
+    """The counts, and the shortest story of each sort: the one to read first."""
+    claims, clients, histories = verdict.claims, verdict.clients, verdict.files
     typer.echo(
         f"{verdict.verdict}: {verdict.double_bookings} double bookings, "
-        f"{verdict.violations_total} violations, {verdict.hosts_incomplete} hosts incomplete; "
+        f"{verdict.violations_total} violations, {verdict.incomplete_total} incomplete "
+        f"({verdict.hosts_incomplete} hosts); "
         f"{verdict.revisions_checked} revisions of {verdict.hosts_checked} hosts; "
         f"{claims.acknowledged} claims acknowledged: {claims.built} built, {claims.pending} "
-        f"pending, {claims.released} released, {claims.expired} expired",
+        f"pending, {claims.released} released, {claims.expired} expired, {claims.lost} lost",
+        err=True,
+    )
+    typer.echo(
+        f"{clients.operations} operations of clients: {clients.ok} ok, {clients.refused} refused, "
+        f"{clients.unknown} unknown (claims among them: {clients.happened} happened, "
+        f"{clients.nothing} did not, {clients.unresolved + clients.undecided} open); "
+        f"{histories.files} files with {histories.lines} lines: {histories.closed} closed, "
+        f"{histories.torn} torn, {histories.damaged} damaged, {histories.missing} missing; "
+        f"{verdict.seconds:g} s",
         err=True,
     )
     if verdict.violations:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from placer.errors import InvalidInput, PlacerError
+from placer.history import ClientHistory
 from placer.replay import plan, traces
 from placer.replay.client import connect
 from placer.replay.outcome import Result, tally
@@ -58,6 +60,10 @@ def command(
     deadline_s: Annotated[
         float, typer.Option(help="Give up after this many seconds.", min=1.0)
     ] = 900.0,
+    history: Annotated[
+        Path | None,
+        typer.Option(help="Directory for what was asked and answered, for placer check."),
+    ] = None,
 ) -> None:
     """Post requests to all regions at once, in a closed loop, and write what became of them.
 
@@ -73,7 +79,8 @@ def command(
     _writable(out)
     progress = Progress()
     connections = concurrency + max(BURST, CONTENDERS_PER_REGION * len(targets))
-    apis = [connect(cell, url, token, connections) for cell, url in targets.items()]
+    recorded = _history(history)
+    apis = [connect(cell, url, token, connections, recorded) for cell, url in targets.items()]
     run = Run(apis, workload, progress)
     try:
         result = asyncio.run(_shown(run, progress, deadline_s))
@@ -85,6 +92,8 @@ def command(
             f"The replay was not done after {deadline_s:g} s. {_summary(run)}",
             remedy="Allow more with --deadline-s, or ask for fewer --requests.",
         ) from None
+    finally:
+        recorded.close()
     _write(out, result)
     _say(_closing(result))
     if result.race and result.race.winners > 1:
@@ -92,6 +101,17 @@ def command(
             f"{result.race.winners} requests won the last unit of {result.race.host}.",
             remedy="This is a double booking: keep the histories and run placer check.",
         )
+
+
+def _history(directory: Path | None) -> ClientHistory:
+    """The history of this process, under a name that no other has; none without a directory."""
+    try:
+        return ClientHistory(directory, f"replay-{secrets.token_hex(4)}")
+    except OSError as error:
+        raise InvalidInput(
+            f"No history can be written in {directory}: {error.strerror}.",
+            remedy="Name another directory with --history.",
+        ) from error
 
 
 def _targets(options: list[str]) -> dict[str, str]:

@@ -9,7 +9,16 @@ from typing import Any
 
 from placer.checker.core import FinalRow, check
 from placer.checker.verdict import Verdict
-from placer.history import Acknowledged, Ended, Event, Write, WriteOutcome
+from placer.history import (
+    Acknowledged,
+    Answer,
+    Ended,
+    Event,
+    Operation,
+    OperationKind,
+    Write,
+    WriteOutcome,
+)
 from placer.model.records import (
     ClaimState,
     HostRow,
@@ -90,6 +99,22 @@ def told(name: str, at_us: int = 2000) -> Acknowledged:
 
 def ended(name: str, how: str) -> Ended:
     return Ended(process="scheduler-1", cell=CELL, host=HOST, claim=name, how=how, at_us=3000)
+
+
+def asked(number: int, outcome: Answer = Answer.OK, **more: Any) -> Operation:
+    """An operation of client-1; without times from 100 after its number's thousand to 900 after."""
+    fields: dict[str, Any] = {
+        "process": "client-1",
+        "number": number,
+        "kind": OperationKind.CLAIM,
+        "cell": CELL,
+        "region": "nyc",
+        "outcome": outcome,
+        "started_us": number * 1000 + 100,
+        "ended_us": number * 1000 + 900,
+        "trace": f"trace-{number}",
+    }
+    return Operation(**{**fields, **more})
 
 
 def final(rev: int, *claims: Record, status: HostStatus = HostStatus.UP) -> FinalRow:

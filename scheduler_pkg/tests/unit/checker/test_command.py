@@ -12,6 +12,7 @@ from placer import store
 from placer.cli import main
 from placer.history import Event, HistoryWriter
 from placer.model.records import ClaimState, HostRow
+from placer.model.service import Service
 
 from .story import claim, final, made, told, wrote
 
@@ -32,11 +33,22 @@ password_file = "/none"
 A = claim("a", state=ClaimState.BUILT)
 
 
+class Services:
+    """A name service that knows these processes."""
+
+    def __init__(self, *known: Service) -> None:
+        self._known = list(known)
+
+    async def all(self) -> list[Service]:
+        return self._known
+
+
 class Rows:
     """A store of one cell that gives these rows, the last of them again and again."""
 
-    def __init__(self, *readings: HostRow) -> None:
+    def __init__(self, *readings: HostRow, services: tuple[Service, ...] = ()) -> None:
         self._readings = list(readings)
+        self.services = Services(*services)
 
     async def cell(self, name: str) -> Rows:
         assert name == "nyc1"
