@@ -189,8 +189,9 @@ class Cluster:
         """Kill nodes and lose their disks; ``start`` has each replace the member that it was."""
         among = self.members()
         members = target.named(among, names, self.name)
+        processes.may_wipe(members, among)
         self._guarded("stopped", members, seconds)
-        processes.wipe(members, among)
+        processes.wipe(members)
 
     @contextmanager
     def stopped(self, names: Sequence[str], *, seconds: float = BOUND_S) -> Iterator[None]:

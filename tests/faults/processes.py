@@ -52,13 +52,8 @@ def restart(members: Iterable[Member]) -> None:
     docker("restart", "--time", str(STOP_S), *(member.name for member in members))
 
 
-def wipe(members: Sequence[Member], among: Sequence[Member]) -> None:
-    """Kill nodes and empty their disks; when started they take the place of who they were.
-
-    Each start is a replacement: the node takes over its tokens and copies what others of its cell hold
-    before it serves. Refuses to wipe the last nodes that a cell has up, as nobody could give the data back.
-    Cassandra replaces one node of a data centre at a time: start them one by one.
-    """
+def may_wipe(members: Sequence[Member], among: Sequence[Member]) -> None:
+    """Raises FaultError for what is no node, and for the last nodes up in a cell: nobody else has their data."""
     chosen = {member.name for member in members}
     for member in members:
         if member.role is not Role.NODE:
@@ -74,6 +69,14 @@ def wipe(members: Sequence[Member], among: Sequence[Member]) -> None:
                 f"No other node of cell {member.cell} is up: its data would be lost for good.",
                 "Wipe fewer nodes, or start the others first.",
             )
+
+
+def wipe(members: Sequence[Member]) -> None:
+    """Kill nodes and empty their disks; when started they take the place of who they were.
+
+    Each start is a replacement: the node takes over its tokens and copies what others of its cell hold
+    before it serves. Cassandra replaces one node of a data centre at a time: start them one by one.
+    """
     kill(members)
     for member in members:
         _empty(member)
