@@ -211,6 +211,15 @@ class Cluster:
         finally:
             self.start(*names)
 
+    @contextmanager
+    def restarted(self, names: Sequence[str]) -> Iterator[None]:
+        """Stopped as an operator does and started again; running on leaving, whatever came between."""
+        try:
+            self.restart(*names)
+            yield
+        finally:
+            self.start(*names)
+
     def _guarded(self, kind: str, members: Iterable[Member], seconds: float) -> None:
         """Before the fault is made: who ends it when nobody else does."""
         until = guard.bounded(seconds)

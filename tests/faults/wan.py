@@ -24,10 +24,13 @@ class Wan:
         try:
             said = docker("exec", self._container, "wan", *arguments)
         except FaultError as failed:
+            _, refused, reason = failed.what.partition(" failed: wan: ")
+            if refused:
+                what, _, remedy = reason.partition("; ")
+                raise FaultError(f"{what}.", f"{remedy.capitalize()}") from None
             raise FaultError(
-                f"The delay process {self._container} refused: {failed.what}",
-                "Network faults need it: deploy with wan_enabled=true, see docker logs "
-                f"{self._container}.",
+                f"The delay process {self._container} does not answer: {failed.what}",
+                f"Network faults need it (wan_enabled). See docker logs {self._container}.",
             ) from None
         answer: dict[str, Any] = json.loads(said)
         return answer
