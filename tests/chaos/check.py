@@ -17,7 +17,11 @@ SETTINGS = "/etc/placer/placer.toml"
 
 
 def check(
-    cluster: Cluster, *, seconds: float = CHECK_S, histories: Path | None = None
+    cluster: Cluster,
+    *,
+    clock_error_ms: float = 10.0,
+    seconds: float = CHECK_S,
+    histories: Path | None = None,
 ) -> dict[str, Any]:
     """The verdict, as ``placer check`` writes it; ``histories``: a folder of clients' histories as well.
 
@@ -43,6 +47,7 @@ def check(
         for cell in cluster.cells()
     ]
     command = ["check", "--settings", SETTINGS, "--out", "/out/check.json"]
+    command += ["--clock-error-ms", f"{clock_error_ms:g}"]
     command += ["--settle-s", f"{SETTLE_S:g}", "--history", "/var/lib/placer/history"]
     if histories is not None:
         mounts.append(f"{histories}:/var/lib/placer/clients:ro")

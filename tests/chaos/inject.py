@@ -18,11 +18,19 @@ def made(cluster: Cluster, fault: Fault) -> AbstractContextManager[object]:
     verb, _, role = fault.kind.partition("-")
     if role in ("node", "scheduler", "api", "agent"):
         names = [str(params["name"])]
-        if verb == "kill":
-            return cluster.stopped(names, seconds=BOUND_S)
-        if verb == "pause":
-            return cluster.paused(names, seconds=BOUND_S)
-        return cluster.restarted(names)
+        match verb:
+            case "kill":
+                return cluster.stopped(names, seconds=BOUND_S)
+            case "pause":
+                return cluster.paused(names, seconds=BOUND_S)
+            case "restart":
+                return cluster.restarted(names)
+            case "crash":
+                return cluster.crashing(names[0], str(params["point"]), seconds=BOUND_S)
+            case "skew":
+                return cluster.skewed(names[0], float(params["by_s"]), seconds=BOUND_S)
+            case "full":
+                return cluster.full(names[0], "journal", seconds=BOUND_S)
     makers: dict[str, Callable[..., AbstractContextManager[object]]] = {
         "partition": cluster.cut,
         "one-way": cluster.cut_one_way,

@@ -20,6 +20,20 @@ DELAY_MS = (100, 600)
 LOSS_PERCENT = (1, 10)
 REORDER_PERCENT = (1, 20)
 FLAP_S = (0.3, 1.5)
+SKEW_S = (-300, 300)
+#: Where a scheduler may die in the middle of what the load asks of it.
+CRASH_POINTS = (
+    "claim.before_lwt",
+    "claim.after_lwt",
+    "writeset.record_made",
+    "writeset.one_prepared",
+    "writeset.prepared",
+    "writeset.committed",
+    "writeset.one_settled",
+    "request.claimed",
+    "request.placed",
+    "cancel.released",
+)
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,11 @@ def table(site: Site, *, long: bool) -> dict[str, Maker]:
         if names:
             made[f"kill-{role}"] = _process("kill", names)
             made[f"pause-{role}"] = _process("pause", names)
+    if site.schedulers:
+        made["crash-scheduler"] = _crash
+        made["skew-scheduler"] = _skew
+    if site.agents and long:
+        made["full-agent"] = _process("full", site.agents)
     if site.nodes:
         made["pause-node"] = _process("pause", site.nodes)
         if long:
@@ -163,6 +182,24 @@ def _bridge(chance: random.Random, site: Site) -> Fault:
     return Fault("bridge", {"region": region}, others)
 
 
+def _crash(chance: random.Random, site: Site) -> Fault:
+    name = chance.choice(site.schedulers)
+    point = f"{chance.choice(CRASH_POINTS)}:{chance.randint(1, 3)}"
+    return Fault("crash-scheduler", {"name": name, "point": point}, _region(site, name))
+
+
+def _skew(chance: random.Random, site: Site) -> Fault:
+    name = chance.choice(site.schedulers)
+    return Fault(
+        "skew-scheduler", {"name": name, "by_s": chance.choice(SKEW_S)}, _region(site, name)
+    )
+
+
+def _region(site: Site, name: str) -> tuple[str, ...]:
+    region = site.region_of.get(name, "")
+    return (region,) if region else ()
+
+
 def _process(verb: str, names: Sequence[str]) -> Maker:
     def make(chance: random.Random, site: Site) -> Fault:
         name = chance.choice(names)
@@ -176,7 +213,6 @@ def _process(verb: str, names: Sequence[str]) -> Maker:
             )
             if name in of
         )
-        region = site.region_of.get(name, "")
-        return Fault(f"{verb}-{role}", {"name": name}, (region,) if region else ())
+        return Fault(f"{verb}-{role}", {"name": name}, _region(site, name))
 
     return make

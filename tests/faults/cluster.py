@@ -7,12 +7,12 @@ Two ways for each: a context manager, which heals its own fault alone, and plain
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from faults import guard, health, processes, target
+from faults import clocks, crashes, disks, guard, health, processes, replacement, target
 from faults.engine import inspect_all
 from faults.errors import FaultError
 from faults.network import Network
@@ -50,12 +50,15 @@ class Cluster:
 
     def members(self) -> list[Member]:
         """Everybody, as of now. Raises FaultError when nothing is deployed."""
-        found = target.members(inspect_all(self.name), self.name)
+        found = self._present()
         if not found:
             raise FaultError(
                 f"Nothing of the deployment {self.name!r} is here.", "Deploy it first: ./demo"
             )
         return found
+
+    def _present(self) -> list[Member]:
+        return target.members(inspect_all(self.name), self.name)
 
     def nodes(
         self, *, region: str | None = None, cell: str | None = None, rack: str | None = None
@@ -176,9 +179,12 @@ class Cluster:
     def start(self, *names: str) -> None:
         """Let them run, whatever was done to them."""
         members = self._members(names)
-        processes.start(members)
+        among = self.members()
         for member in members:
-            for kind in ("stopped", "paused"):
+            self._put_back(member.name, among)
+        processes.start(self._members(names))
+        for member in members:
+            for kind in ("stopped", "paused", "replaced"):
                 guard.drop(self.notes, _note_id(kind, member.name))
 
     def restart(self, *names: str) -> None:
@@ -220,6 +226,63 @@ class Cluster:
         finally:
             self.start(*names)
 
+    # --- processes of another sort ---------------------------------------------------------------
+
+    def crash(self, name: str, point: str, *, seconds: float = BOUND_S) -> str:
+        """Have a service kill itself at a fail point, and stay dead; the name of who stands in for it."""
+        return self._replaced(name, seconds, lambda member: crashes.crash(member, point))
+
+    def skew(self, name: str, by_s: float, *, seconds: float = BOUND_S) -> str:
+        """Have a process live in another time; the name of who stands in for it."""
+        cache = self.run_dir / "cache"
+        return self._replaced(name, seconds, lambda member: clocks.skew(member, by_s, cache))
+
+    def fill(self, name: str, disk: str, *, seconds: float = BOUND_S) -> str:
+        """Have a disk (data, commitlog, journal) full; the name of who stands in for its owner."""
+        return self._replaced(name, seconds, lambda member: disks.fill(member, disk))
+
+    @contextmanager
+    def crashing(self, name: str, point: str, *, seconds: float = BOUND_S) -> Iterator[str]:
+        """As ``crash``; on leaving the original runs again, whether the point was reached or not."""
+        try:
+            yield self.crash(name, point, seconds=seconds)
+        finally:
+            self.start(name)
+
+    @contextmanager
+    def skewed(self, name: str, by_s: float, *, seconds: float = BOUND_S) -> Iterator[str]:
+        """As ``skew``; on leaving the original runs again, in everybody's time."""
+        try:
+            yield self.skew(name, by_s, seconds=seconds)
+        finally:
+            self.start(name)
+
+    @contextmanager
+    def full(self, name: str, disk: str, *, seconds: float = BOUND_S) -> Iterator[str]:
+        """As ``fill``; on leaving the original runs again, on its own disk with what was written since."""
+        try:
+            yield self.fill(name, disk, seconds=seconds)
+        finally:
+            self.start(name)
+
+    def _replaced(self, name: str, seconds: float, make: Callable[[Member], str]) -> str:
+        (member,) = self._members([name])
+        if member.stands_for:
+            raise FaultError(
+                f"{member.name} stands in for {member.stands_for}.", "Heal that first."
+            )
+        self._guarded("replaced", [member], seconds)
+        return make(member)
+
+    def _put_back(self, name: str, among: Iterable[Member]) -> bool:
+        """Take away whoever stands in for ``name``, and its small disk; whether there was anybody."""
+        there = {member.fault for member in among if member.stands_for == name}
+        if "disk" in there:
+            disks.unfill(name)
+        elif there:
+            replacement.remove(name)
+        return bool(there)
+
     def _guarded(self, kind: str, members: Iterable[Member], seconds: float) -> None:
         """Before the fault is made: who ends it when nobody else does."""
         until = guard.bounded(seconds)
@@ -237,7 +300,17 @@ class Cluster:
         """What is broken now, in words."""
         among = self.members()
         found = [f"{member.name} is paused" for member in among if member.state == "paused"]
-        found += [f"{member.name} is down" for member in among if _is_down(member)]
+        found += [
+            f"{member.stands_for} is replaced ({member.fault})"
+            for member in among
+            if member.stands_for and member.fault != "disk"
+        ]
+        replaced = {member.stands_for for member in among}
+        found += [
+            f"{member.name} is down"
+            for member in among
+            if _is_down(member) and member.name not in replaced
+        ]
         if any(member.role is Role.WAN and member.state == "running" for member in among):
             found += [f"{name} is on" for name in self.network.on()]
         return found
@@ -249,6 +322,9 @@ class Cluster:
         """
         done = self.on()
         among = self.members()
+        for original in sorted({member.stands_for for member in among if member.stands_for}):
+            self._put_back(original, among)
+        among = self.members()
         processes.start([one for one in among if one.state == "paused" or _is_down(one)])
         for note in guard.notes(self.notes):
             self.heal_note(note)
@@ -258,14 +334,21 @@ class Cluster:
 
     def heal_note(self, note: guard.Note) -> None:
         """End the fault of a note, and take the note away."""
-        if note.kind in ("stopped", "paused"):
-            processes.start([member for member in self.members() if member.name == note.target])
+        if any(member.name == note.target for member in self._present()):
+            self.start(note.target)
         guard.drop(self.notes, note.id)
 
     def wait_healthy(self, *, seconds: float = HEALTHY_S) -> float:
         """Wait until every node sees every node up, with one schema; how long that took."""
         nodes = target.select(self.members(), roles=(Role.NODE,))
         return health.wait_whole(nodes, self.run_dir, seconds)
+
+    def wait_ready(self, *names: str, seconds: float = HEALTHY_S) -> float:
+        """Wait until these services (all, if none is named) say that they serve; how long that took."""
+        among = self.members()
+        services = target.select(among, roles=(Role.API, Role.SCHEDULER))
+        chosen = target.named(among, names, self.name) if names else services
+        return health.wait_ready(chosen, seconds)
 
 
 def fault_name(kind: str) -> str:

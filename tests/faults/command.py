@@ -11,6 +11,7 @@ from pathlib import Path
 
 from faults import guard
 from faults.cluster import Cluster, fault_name
+from faults.disks import DISKS
 from faults.errors import FaultError
 
 FOR_S = 60.0
@@ -25,6 +26,9 @@ KINDS = {
     "pause": "containers are frozen: connections stay open, nothing answers",
     "restart": "containers are stopped in order and started again",
     "wipe": "nodes are killed and lose their disks; start has them copied from others",
+    "crash": "a service kills itself at a fail point, and stays dead",
+    "skew": "a process lives in another time than all others",
+    "disk": "a disk is full: data, commitlog (nodes) or journal (agents)",
 }
 EPILOG = """\
 examples:
@@ -32,6 +36,9 @@ examples:
   ./demo fault kill --node ams1-r1
   ./demo fault pause --cell nyc1 --role scheduler --for 20s
   ./demo fault slow --from nyc --to sgp --delay 400ms --loss 2%
+  ./demo fault crash --process nyc1-scheduler-1 --at claim.after_lwt
+  ./demo fault skew --process ams1-scheduler-2 --by -5m
+  ./demo fault disk --process sgp1-agent-1 --full journal
   ./demo fault heal
 
 A fault ends by itself when its time (--for) is over. docs/operate/faults.md says what to see meanwhile.
@@ -103,6 +110,15 @@ def carry_out(cluster: Cluster, asked: argparse.Namespace) -> list[str]:
             names = chosen(cluster, asked)
             cluster.restart(*names)
             return [f"restarted: {name}" for name in names]
+        case "crash":
+            name = cluster.crash(asked.process, asked.at, seconds=asked.seconds)
+            return [f"{name} stands in, and dies at {asked.at}", _bound(asked.seconds)]
+        case "skew":
+            name = cluster.skew(asked.process, asked.by, seconds=asked.seconds)
+            return [f"{name} stands in, {asked.by:+g} s off", _bound(asked.seconds)]
+        case "disk":
+            name = cluster.fill(asked.process, asked.full, seconds=asked.seconds)
+            return [f"{name} stands in, its {asked.full} full", _bound(asked.seconds)]
         case "kill" | "pause" | "wipe" as kind:
             return process_fault(cluster, kind, chosen(cluster, asked), asked.seconds)
         case kind:
@@ -231,6 +247,21 @@ def _where(options: argparse.ArgumentParser, kind: str) -> None:
     if kind in ("one-way", "slow"):
         options.add_argument("--from", dest="source", required=True, metavar="REGION")
         options.add_argument("--to", dest="goal", required=kind == "slow", metavar="REGION")
+    if kind in ("crash", "skew", "disk"):
+        options.add_argument(
+            "--process", required=True, metavar="NAME", help="e.g. nyc1-scheduler-1"
+        )
+    if kind == "crash":
+        options.add_argument(
+            "--at",
+            required=True,
+            metavar="POINT",
+            help="e.g. claim.after_lwt; :3 for the third time",
+        )
+    if kind == "skew":
+        options.add_argument("--by", type=duration, required=True, metavar="TIME", help="5m, -5m")
+    if kind == "disk":
+        options.add_argument("--full", required=True, choices=sorted(DISKS))
     if kind == "slow":
         options.add_argument("--delay", type=duration, metavar="TIME", help="one way, e.g. 400ms")
         options.add_argument("--jitter", type=duration, metavar="TIME")

@@ -7,6 +7,8 @@ for: each node sees each other one up, its heartbeat advances, and all have one 
 from __future__ import annotations
 
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from faults.errors import FaultError
 from faults.target import Member
 
 LOOK_S = 1.0
+READY_LOOK_S = 0.2
 
 
 def wait_whole(nodes: Iterable[Member], run_dir: Path, seconds: float) -> float:
@@ -46,3 +49,27 @@ def wait_whole(nodes: Iterable[Member], run_dir: Path, seconds: float) -> float:
                 "See docker ps --all and the nodes' logs; heal what is left of faults.",
             )
         time.sleep(LOOK_S)
+
+
+def wait_ready(services: Iterable[Member], seconds: float) -> float:
+    """Wait until every service says itself that it serves; the seconds that took."""
+    started = time.monotonic()
+    left = [service for service in services if service.port and service.address]
+    while left:
+        left = [service for service in left if not _ready(service)]
+        took = time.monotonic() - started
+        if left and took >= seconds:
+            names = ", ".join(service.name for service in left)
+            raise FaultError(f"Not ready after {seconds:g} s: {names}.", "See docker logs of it.")
+        if left:
+            time.sleep(READY_LOOK_S)
+    return time.monotonic() - started
+
+
+def _ready(service: Member) -> bool:
+    try:
+        url = f"http://{service.address}:{service.port}/readyz"
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

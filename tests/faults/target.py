@@ -7,6 +7,7 @@ word here. Pure apart from the rack's file.
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,11 @@ from typing import Any
 
 from faults.errors import FaultError, unknown
 
+SETTINGS = "/etc/placer/placer.toml"
 RACK_FILE = "cassandra-rackdc.properties"
+#: Labels of what belongs to a fault: its kind, and whom it is about.
+FAULT = "io.placer.fault"
+OF = "io.placer.fault.of"
 
 
 class Role(enum.StrEnum):
@@ -42,6 +47,11 @@ class Member:
     wan_address: str = ""
     kept: bool = True
     """Whether it is meant to run always (restart policy), so that one that does not is a fault."""
+    port: int = 0
+    """Where a service answers /readyz; 0 for what does not."""
+    stands_for: str = ""
+    """The container that it stands in for, as a part of a fault (replacement.py)."""
+    fault: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -77,6 +87,9 @@ def _member(container: Mapping[str, Any], deployment: str) -> Member:
         address=addresses.get("private", ""),
         wan_address=addresses.get("wan", ""),
         kept=container["HostConfig"].get("RestartPolicy", {}).get("Name") == "unless-stopped",
+        port=_port(container) if role in (Role.API, Role.SCHEDULER) else 0,
+        stands_for=labels.get(OF, ""),
+        fault=labels.get(FAULT, ""),
     )
 
 
@@ -99,6 +112,16 @@ def _rack(container: Mapping[str, Any]) -> str:
     return str(container["Name"]).rsplit("-", 1)[-1]
 
 
+def _port(container: Mapping[str, Any]) -> int:
+    """As its settings say."""
+    for mount in container.get("Mounts", ()):
+        path = Path(mount.get("Source", ""))
+        if mount.get("Destination") == SETTINGS and path.is_file():
+            found = re.search(r"^port = (\d+)$", path.read_text(), re.MULTILINE)
+            return int(found[1]) if found else 0
+    return 0
+
+
 def select(
     among: Sequence[Member],
     *,
@@ -107,9 +130,9 @@ def select(
     cell: str | None = None,
     rack: str | None = None,
 ) -> list[Member]:
-    """Those that match everything given. Raises FaultError for a place that nobody is in."""
+    """Those that match everything given, without stand-ins. Raises FaultError for a place that nobody is in."""
     wanted = set(roles)
-    chosen = [member for member in among if member.role in wanted]
+    chosen = [one for one in among if one.role in wanted and not one.stands_for]
     for sort, value in (("region", region), ("cell", cell), ("rack", rack)):
         if value is not None:
             known = [getattr(member, sort) for member in chosen if getattr(member, sort)]
