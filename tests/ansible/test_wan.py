@@ -12,6 +12,7 @@ from placer_wan import firewall, netem, nfnetlink, ping
 from placer_wan.daemon import answer, choose
 from placer_wan.delay import Schedule
 from placer_wan.errors import WanError
+from placer_wan.filters import Drop, Filters
 from placer_wan.paths import Config, Path, Wan, expand
 
 NO_EXTRAS = {"jitter_ms": 0.0, "loss_percent": 0.0}
@@ -113,6 +114,10 @@ def test_a_wrong_configuration_is_refused(change: dict[str, Any], said: str) -> 
 # --- cut, heal, set --------------------------------------------------------------------------------
 
 
+def tell(wan: Wan, request: dict[str, Any], now: float = 0.0) -> dict[str, Any]:
+    return answer(wan, Still(), Filters("io.placer.deployment=wantest"), request, now)
+
+
 def cut(wan: Wan) -> set[tuple[str, str]]:
     return {pair for pair, path in wan.paths.items() if path.cut}
 
@@ -142,26 +147,26 @@ def test_a_cut_takes_what_it_names(
     wan: Wan, request_: dict[str, Any], expected: set[tuple[str, str]]
 ) -> None:
     """And a heal without names takes everything back."""
-    answer(wan, Still(), {"do": "cut", **request_})
+    tell(wan, {"do": "cut", **request_})
     assert cut(wan) == expected
-    reply = answer(wan, Still(), {"do": "heal"})
+    reply = tell(wan, {"do": "heal"})
     assert not cut(wan)
     assert reply["backend"] == "still"
 
 
 def test_the_version_grows_with_changes_only(wan: Wan) -> None:
     """A back end applies the paths anew when the version grows; a repeated request costs nothing."""
-    answer(wan, Still(), {"do": "cut", "from": "nyc", "to": "ams"})
-    answer(wan, Still(), {"do": "cut", "from": "nyc", "to": "ams"})
-    answer(wan, Still(), {"do": "status"})
+    tell(wan, {"do": "cut", "from": "nyc", "to": "ams"})
+    tell(wan, {"do": "cut", "from": "nyc", "to": "ams"})
+    tell(wan, {"do": "status"})
     assert wan.version == 1
 
 
 def test_set_changes_a_running_path(wan: Wan) -> None:
     """A cut that was there before stays."""
-    answer(wan, Still(), {"do": "cut", "from": "nyc", "to": "ams", "one_way": True})
+    tell(wan, {"do": "cut", "from": "nyc", "to": "ams", "one_way": True})
     changes = {"delay_ms": 10.0, "jitter_ms": 1.0}
-    answer(wan, Still(), {"do": "set", "from": "nyc", "to": "ams", "changes": changes})
+    tell(wan, {"do": "set", "from": "nyc", "to": "ams", "changes": changes})
     assert wan.paths["nyc", "ams"] == Path("nyc", "ams", 10, 1, 0, cut=True)
     assert wan.paths["ams", "nyc"] == Path("ams", "nyc", 10, 1, 0)
 
@@ -173,14 +178,84 @@ def test_set_changes_a_running_path(wan: Wan) -> None:
         pytest.param({"do": "cut", "from": "nyc", "to": "nyc"}, id="a region and itself"),
         pytest.param({"do": "set", "changes": {"delay_ms": -1}}, id="a negative delay"),
         pytest.param({"do": "explode"}, id="an unknown action"),
+        pytest.param({"do": "cut", "seconds": 0}, id="a cut of no time"),
+        pytest.param({"do": "cut", "down_s": 2}, id="half of what flapping takes"),
+        pytest.param({"do": "cut", "down_s": 0.01, "up_s": 1}, id="flapping too fast"),
+        pytest.param(
+            {"do": "set", "changes": {"reorder_percent": 101}}, id="more reordered than sent"
+        ),
+        pytest.param(
+            {"do": "drop", "sources": [], "destinations": ["10.97.2.11"]}, id="a drop from nowhere"
+        ),
+        pytest.param(
+            {"do": "drop", "sources": ["nyc"], "destinations": ["10.97.2.11"]},
+            id="a drop of no address",
+        ),
     ],
 )
 def test_a_wrong_request_changes_nothing(wan: Wan, request_: dict[str, Any]) -> None:
     """All or none."""
     before = dict(wan.paths)
     with pytest.raises(WanError):
-        answer(wan, Still(), request_)
+        tell(wan, request_)
     assert (wan.paths, wan.version) == (before, 0)
+
+
+def test_a_bounded_cut_ends_by_itself(wan: Wan) -> None:
+    """Whoever asked for it may be gone; asking again under its name renews the time."""
+    request = {"do": "cut", "from": "nyc", "to": "ams", "name": "f1", "seconds": 10}
+    tell(wan, request, now=100.0)
+    assert wan.apply(105.0) == 5
+    tell(wan, request, now=105.0)
+    wan.apply(114.9)
+    assert cut(wan) == {("nyc", "ams"), ("ams", "nyc")}
+    assert wan.apply(115.0) == float("inf")
+    assert not cut(wan)
+
+
+def test_a_flapping_path_is_cut_by_turns(wan: Wan) -> None:
+    """Two seconds down, three up, and again, from when it was asked for until its time is over."""
+    request = {"do": "cut", "from": "nyc", "seconds": 9, "down_s": 2, "up_s": 3}
+    tell(wan, request, now=50.0)
+    seen = []
+    for second in (50.0, 51.9, 52.0, 54.9, 55.0, 57.0, 59.5):
+        wan.apply(second)
+        seen.append(bool(cut(wan)))
+    assert seen == [True, True, False, False, True, False, False]
+    assert wan.disturbances == []
+
+
+def test_two_faults_heal_apart(wan: Wan) -> None:
+    """Each is healed by its name; what the other does stays."""
+    tell(wan, {"do": "cut", "from": "nyc", "to": "ams", "name": "a"})
+    tell(wan, {"do": "cut", "from": "nyc", "to": "sgp", "name": "b"})
+    tell(wan, {"do": "heal", "name": "a"})
+    assert cut(wan) == {("nyc", "sgp"), ("sgp", "nyc")}
+
+
+def test_a_heal_may_take_back_a_part(wan: Wan) -> None:
+    """One direction of one pair of a region's cut."""
+    tell(wan, {"do": "cut", "from": "nyc"})
+    tell(wan, {"do": "heal", "from": "nyc", "to": "ams", "one_way": True})
+    assert cut(wan) == {("ams", "nyc"), ("nyc", "sgp"), ("sgp", "nyc")}
+
+
+def test_a_heal_takes_changes_back_as_well(wan: Wan) -> None:
+    """After it the paths are as configured."""
+    before = dict(wan.paths)
+    tell(wan, {"do": "set", "changes": {"delay_ms": 500.0, "reorder_percent": 3.0}})
+    assert wan.paths != before
+    tell(wan, {"do": "heal"})
+    assert wan.paths == before
+
+
+def test_jitter_fits_what_is_left_of_two_changes(wan: Wan) -> None:
+    """The delay that allowed for it ended first: 40 ms are left, and so at most 40 of jitter."""
+    tell(wan, {"do": "set", "name": "slow", "seconds": 5, "changes": {"delay_ms": 200.0}})
+    tell(wan, {"do": "set", "name": "uneven", "changes": {"jitter_ms": 150.0}})
+    wan.apply(6.0)
+    path = wan.paths["nyc", "ams"]
+    assert (path.delay_ms, path.jitter_ms) == (40, 40)
 
 
 def test_an_unknown_back_end_is_refused(wan: Wan) -> None:
@@ -222,6 +297,15 @@ def test_a_shortened_delay_does_not_reorder_a_path() -> None:
     schedule.admit(Path("a", "b", 100), 1, now=0.0)
     schedule.admit(Path("a", "b", 10), 2, now=0.0)
     assert schedule.release(0.2) == [1, 2]
+
+
+def test_a_reordered_packet_overtakes() -> None:
+    """It leaves at once, those before it when they are due."""
+    schedule = Schedule(random.Random(1))
+    schedule.admit(Path("a", "b", 100), 1, now=0.0)
+    schedule.admit(Path("a", "b", 100, reorder_percent=100), 2, now=0.01)
+    assert schedule.release(0.02) == [2]
+    assert schedule.release(0.2) == [1]
 
 
 def test_cut_and_loss_drop() -> None:
@@ -319,7 +403,7 @@ def test_netem_gives_each_path_a_class_a_leaf_and_a_filter(wan: Wan) -> None:
 
 def test_netem_changes_leaves_in_place(wan: Wan) -> None:
     """Classes and filters stay, so packets on their way are not lost; a cut is a loss of everything."""
-    answer(wan, Still(), {"do": "cut", "from": "nyc", "to": "ams", "one_way": True})
+    tell(wan, {"do": "cut", "from": "nyc", "to": "ams", "one_way": True})
     lines = netem.change("veth1", wan)
     assert len(lines) == 6
     assert lines[0].endswith("parent 1:1 handle 2: netem limit 65535 delay 40ms loss 100%")
@@ -351,10 +435,22 @@ def test_only_rules_of_this_deployment_are_removed() -> None:
 -A DOCKER-USER -i plw96 -o plw96 -m comment --comment "io.placer.deployment=wantest" -j NFQUEUE --queue-num 1096 --queue-bypass
 -A DOCKER-USER -i plw91 -o plw91 -m comment --comment "io.placer.deployment=wantest2" -j NFQUEUE --queue-num 1091
 -A DOCKER-USER -m comment --comment "not io.placer.deployment=wantest" -j DROP
+-A DOCKER-USER -s 10.97.1.11/32 -d 10.97.2.11/32 -m comment --comment "io.placer.deployment=wantest drop=f1" -j DROP
 -A DOCKER-USER -j RETURN
 """
-    expected = ["DOCKER-USER", *firewall.rule("plw96", 1096, "io.placer.deployment=wantest")]
-    assert firewall.matching(listing, firewall.comment("wantest")) == [expected]
+    mark = firewall.comment("wantest")
+    queue, drop = (line.removeprefix("-A") for line in (listing.splitlines()[at] for at in (1, 4)))
+    assert firewall.matching(listing, mark) == [f"-D{queue}", f"-D{drop}"]
+    assert firewall.matching(listing, mark, named_only=True) == [f"-D{drop}"]
+    assert firewall.matching(listing, firewall.named(mark, "f1")) == [f"-D{drop}"]
+    assert firewall.matching(listing, firewall.named(mark, "f")) == []
+
+
+def test_a_drop_is_bounded() -> None:
+    """101 addresses on either side, both ways, are 20,402 rules."""
+    addresses = [f"10.97.1.{number}" for number in range(101)]
+    with pytest.raises(WanError, match="20402 rules"):
+        Drop.of({"sources": addresses, "destinations": addresses}, 0.0)
 
 
 # --- ping ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ class Schedule:
     """Packets ordered by the time they are due. All times are seconds of one monotonic clock.
 
     Packets of one path leave in the order they came: jitter stretches and squeezes the gaps, as routers'
-    queues do, and does not make TCP see reordering that the configuration never asked for.
+    queues do, and does not make TCP see reordering that nobody asked for (`reorder_percent` asks).
     """
 
     def __init__(self, generator: random.Random) -> None:
@@ -30,6 +30,9 @@ class Schedule:
         """
         if path.cut or (path.loss_percent and self._random.random() * 100 < path.loss_percent):
             return False
+        if path.reorder_percent and self._random.random() * 100 < path.reorder_percent:
+            heapq.heappush(self._held, (now, packet_id))
+            return True
         delay_ms = path.delay_ms
         if path.jitter_ms:
             delay_ms += self._random.uniform(-path.jitter_ms, path.jitter_ms)

@@ -27,7 +27,11 @@ def leaf(path: Path) -> str:
     if path.jitter_ms:
         text += f" {path.jitter_ms:g}ms"
     loss = 100.0 if path.cut else path.loss_percent
-    return f"{text} loss {loss:g}%"
+    text += f" loss {loss:g}%"
+    # It sends at once, and netem refuses the word without a delay.
+    if path.reorder_percent and path.delay_ms:
+        text += f" reorder {path.reorder_percent:g}%"
+    return text
 
 
 def setup(port: str, wan: Wan) -> list[str]:

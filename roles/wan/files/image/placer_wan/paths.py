@@ -11,16 +11,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from placer_wan.disturbances import DISTURBANCES_MAX, Disturbance, Pair, without
 from placer_wan.errors import WanError
 
-Pair = tuple[str, str]
 DELAY_MAX_MS = 10_000.0
 """A longer delay is a cut in all but name, and would fill the queue of held packets."""
 
 
 @dataclass(frozen=True)
 class Path:
-    """One direction between two regions. `delay_ms` is one way; a cut path drops every packet."""
+    """One direction between two regions. `delay_ms` is one way; a cut path drops every packet.
+
+    `reorder_percent` of the packets are not delayed and so overtake those before them.
+    """
 
     source: str
     destination: str
@@ -28,6 +31,7 @@ class Path:
     jitter_ms: float = 0.0
     loss_percent: float = 0.0
     cut: bool = False
+    reorder_percent: float = 0.0
 
     def __post_init__(self) -> None:
         label = f"{self.source}->{self.destination}"
@@ -37,8 +41,9 @@ class Path:
             )
         if not 0 <= self.jitter_ms <= self.delay_ms:
             raise WanError(f"jitter_ms of {label} is {self.jitter_ms}", "choose 0 to its delay_ms")
-        if not 0 <= self.loss_percent <= 100:
-            raise WanError(f"loss_percent of {label} is {self.loss_percent}", "choose 0 to 100")
+        for name in ("loss_percent", "reorder_percent"):
+            if not 0 <= (percent := getattr(self, name)) <= 100:
+                raise WanError(f"{name} of {label} is {percent}", "choose 0 to 100")
 
 
 @dataclass(frozen=True)
@@ -125,12 +130,17 @@ def expand(
 
 @dataclass
 class Wan:
-    """The paths as they are now: the configured ones plus cuts and changes made while running."""
+    """The paths as they are now: the configured ones, with what disturbs them laid over."""
 
     regions: Mapping[str, ipaddress.IPv4Network]
-    paths: dict[Pair, Path] = field(default_factory=dict)
+    configured: Mapping[Pair, Path]
+    paths: dict[Pair, Path] = field(init=False)
+    disturbances: list[Disturbance] = field(default_factory=list)
     version: int = 0
     """Grows with every change, so that a back end knows when to apply the paths again."""
+
+    def __post_init__(self) -> None:
+        self.paths = dict(self.configured)
 
     @classmethod
     def of(cls, config: Config) -> Wan:
@@ -151,13 +161,37 @@ class Wan:
 
         return [pair for pair in self.paths if meant(pair)]
 
-    def change(self, pairs: Sequence[Pair], **changes: Any) -> list[Path]:
-        """Give the paths new properties, all or none; the same call again changes nothing."""
-        changed = {pair: replace(self.paths[pair], **changes) for pair in pairs}
-        if any(self.paths[pair] != path for pair, path in changed.items()):
-            self.paths.update(changed)
+    def disturb(self, disturbance: Disturbance) -> None:
+        """Lay it over the paths, in the place of one of its name; raises before anything is changed."""
+        for pair in disturbance.pairs:
+            replace(self.paths[pair], **disturbance.changes)
+        others = [one for one in self.disturbances if one.name != disturbance.name]
+        if len(others) >= DISTURBANCES_MAX:
+            raise WanError(f"{len(others)} disturbances at once", "heal some: wan heal")
+        self.disturbances = [*others, disturbance]
+
+    def heal(self, pairs: Sequence[Pair], name: str | None = None) -> None:
+        """Take everything from the paths that disturbs them, or only the disturbance `name`."""
+        self.disturbances = without(self.disturbances, pairs, name)
+
+    def apply(self, now: float) -> float:
+        """Make `paths` what they are at this time; the seconds until that changes by itself."""
+        self.disturbances = [one for one in self.disturbances if not one.ended(now)]
+        paths = {pair: self._disturbed(path, now) for pair, path in self.configured.items()}
+        if paths != self.paths:
+            self.paths = paths
             self.version += 1
-        return list(changed.values())
+        return min((one.next_change(now) for one in self.disturbances), default=float("inf"))
+
+    def _disturbed(self, path: Path, now: float) -> Path:
+        changes: dict[str, Any] = {}
+        for one in self.disturbances:
+            if (path.source, path.destination) in one.pairs and one.active(now):
+                changes |= one.changes
+        # Of two changes that fitted together one may have ended since.
+        delay_ms = changes.get("delay_ms", path.delay_ms)
+        jitter_ms = min(changes.get("jitter_ms", path.jitter_ms), delay_ms)
+        return replace(path, **changes | {"jitter_ms": jitter_ms})
 
     def lookup(self) -> Iterator[tuple[ipaddress.IPv4Network, ipaddress.IPv4Network, Path]]:
         """Each path with its networks, as filters see it."""
