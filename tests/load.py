@@ -7,6 +7,7 @@ connection breaks is repeated under the same idempotency key, as the documentati
 
 from __future__ import annotations
 
+import concurrent.futures
 import itertools
 import threading
 import time
@@ -18,8 +19,12 @@ from typing import Any
 
 import httpx
 
+from client import Api
 from deployment import Deployment
+from lab import until
 
+#: Stages of a request that has its claims.
+PLACED = ("placed", "built")
 #: What a call is held back for a decision, and after which a client calls it lost.
 WAIT_S = 15
 CALL_S = 20
@@ -44,7 +49,7 @@ class Try:
 
     @property
     def placed(self) -> bool:
-        return self.stage in ("placed", "built")
+        return self.stage in PLACED
 
 
 @dataclass
@@ -55,6 +60,8 @@ class Load:
     token: str
     pairs: Sequence[tuple[str, str]]
     resources: dict[str, int] = field(default_factory=lambda: {"VCPU": 1})
+    #: How long a request may be tried; None: as long as one decision.
+    deadline_s: int | None = None
     tries: list[Try] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -94,7 +101,9 @@ class Load:
 
     def _one(self, client: httpx.Client, home: str, target: str) -> Try:
         began = time.monotonic()
-        body = {"resources": self.resources, "cell": target, "name": "load"}
+        body: dict[str, Any] = {"resources": self.resources, "cell": target, "name": "load"}
+        if self.deadline_s is not None:
+            body["deadline_s"] = self.deadline_s
         key = {"Idempotency-Key": str(uuid.uuid4())}
         for repeats in itertools.count():
             try:
@@ -108,6 +117,8 @@ class Load:
                     said = f"{type(error).__name__}: {error}"
                     return Try(home, target, began, took_s, "lost", said, repeats)
                 time.sleep(PAUSE_S)
+        if answer.is_success and self.deadline_s is not None:
+            answer = _decided(client, answer, began + self.deadline_s + WAIT_S)
         took_s = time.monotonic() - began
         stage, said = _read(answer)
         if answer.is_success:
@@ -118,6 +129,26 @@ class Load:
 def every_pair(deployment: Deployment) -> list[tuple[str, str]]:
     """A client in each cell for each cell."""
     return list(itertools.product(deployment.cells, deployment.cells))
+
+
+def all_pairs_claim(
+    api: Api, deployment: Deployment, *, seconds: float = 60
+) -> dict[tuple[str, str], float]:
+    """(home, target) -> seconds until a claim from there was placed there, all asked for at the same time."""
+    began = time.monotonic()
+
+    def claim(pair: tuple[str, str]) -> float:
+        home, target = pair
+        until(
+            lambda: api.ask(home, {"resources": {"VCPU": 1}, "cell": target})["stage"] in PLACED,
+            seconds=seconds,
+            what=f"{home} claims in {target}",
+        )
+        return time.monotonic() - began
+
+    pairs = every_pair(deployment)
+    with concurrent.futures.ThreadPoolExecutor(len(pairs)) as pool:
+        return dict(zip(pairs, pool.map(claim, pairs), strict=True))
 
 
 def summary(tries: Sequence[Try]) -> str:
@@ -138,6 +169,18 @@ def _read(answer: httpx.Response) -> tuple[str, str]:
         return "error", f"{answer.status_code} {answer.text[:500]}"
     request: dict[str, Any] = answer.json()
     return request["stage"], str(request.get("reason") or "")
+
+
+def _decided(client: httpx.Client, answer: httpx.Response, deadline: float) -> httpx.Response:
+    """The request when it is decided, or as it is at the deadline; its API may go away meanwhile."""
+    while answer.json()["stage"] == "accepted" and time.monotonic() < deadline:
+        time.sleep(PAUSE_S)
+        try:
+            again = client.get(f"/v1/requests/{answer.json()['id']}")
+        except httpx.TransportError:
+            continue
+        answer = again if again.is_success else answer
+    return answer
 
 
 def _give_back(client: httpx.Client, request_id: str) -> None:

@@ -17,7 +17,7 @@ from cassandra.query import SimpleStatement
 from client import Api
 from deployment import Deployment, session_on
 from lab import MakeLab, lab_trait
-from playbooks import must, playbook
+from operate import must, playbook
 
 testinfra_hosts = ["ansible://machines"]
 
@@ -73,7 +73,8 @@ def test_last_units_of_many_hosts_are_won_exactly(
     lost = [one for one in done if one["stage"] not in PLACED]
     assert {one["stage"] for one in lost} == {"refused"}
     for one in lost:
-        assert one["reason"]["rejected"], f"refused without a reason: {one}"
+        assert one["reason"]["code"], one
+        assert one["reason"]["message"], one
     taken = Counter(one["placements"][0]["host"] for one in done if one["stage"] in PLACED)
     assert set(taken.values()) == {UNITS}
     for cell in cells:
