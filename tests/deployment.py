@@ -9,15 +9,23 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cassandra import AuthenticationFailed
 from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
-from cassandra.policies import WhiteListRoundRobinPolicy
+from cassandra.cluster import (
+    EXEC_PROFILE_DEFAULT,
+    Cluster,
+    ExecutionProfile,
+    NoHostAvailable,
+    Session,
+)
+from cassandra.policies import FallthroughRetryPolicy, WhiteListRoundRobinPolicy
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -45,12 +53,41 @@ class Deployment:
 
     @property
     def nodes(self) -> list[str]:
-        """Containers of Cassandra nodes: <deployment>-<cell>-r<rack>."""
-        return sorted(name for name in self.containers if re.search(r"-r\d+$", name))
+        """Containers of Cassandra nodes."""
+        return sorted(
+            name
+            for name, container in self.containers.items()
+            if container["Config"]["Labels"].get("io.placer.role") == "cassandra"
+        )
 
     @property
     def cells(self) -> list[str]:
-        return sorted({name.removeprefix(f"{self.name}-").rsplit("-", 1)[0] for name in self.nodes})
+        return sorted({self.cell_of(node) for node in self.nodes})
+
+    def cell_of(self, container: str) -> str:
+        """The cell that a node or a process belongs to; empty for what serves all of them."""
+        label: str = self.containers[container]["Config"]["Labels"].get("io.placer.cell", "")
+        return label
+
+    def nodes_of(self, cell: str) -> list[str]:
+        return [node for node in self.nodes if self.cell_of(node) == cell]
+
+    def region_of(self, cell: str) -> str:
+        """The region of a cell: its private network's name without the deployment's."""
+        networks = self.containers[self.nodes_of(cell)[0]]["NetworkSettings"]["Networks"]
+        private = next(name for name in networks if not name.endswith("-wan"))
+        return str(private.removeprefix(f"{self.name}-"))
+
+    @property
+    def regions(self) -> list[str]:
+        return sorted({self.region_of(cell) for cell in self.cells})
+
+    def cells_of(self, region: str) -> list[str]:
+        return [cell for cell in self.cells if self.region_of(cell) == region]
+
+    def look_again(self) -> Deployment:
+        """The same deployment with what runs now: ``containers`` is read once."""
+        return replace(self)
 
     @property
     def api_urls(self) -> dict[str, str]:
@@ -67,14 +104,26 @@ class Deployment:
         return (self.run_dir / "secrets" / name).read_text().strip()
 
 
-def docker(*arguments: str, check: bool = True) -> str:
+def docker(*arguments: str, check: bool = True, seconds: float = 60) -> str:
     """Output of a docker command; bounded, and an error says what the command said."""
     done = subprocess.run(
-        ["docker", *arguments], capture_output=True, text=True, timeout=60, check=False
+        ["docker", *arguments], capture_output=True, text=True, timeout=seconds, check=False
     )
     if check and done.returncode:
         raise AssertionError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def racks(deployment: Deployment) -> dict[str, tuple[str, str]]:
+    """Node -> its cell and rack, as its container is configured."""
+    found = {}
+    for node in deployment.nodes:
+        mounts = deployment.containers[node]["Mounts"]
+        folder = next(m["Source"] for m in mounts if m["Destination"] == "/etc/placer/cassandra")
+        lines = (Path(folder) / "cassandra-rackdc.properties").read_text().splitlines()
+        rack = next(line.partition("=")[2] for line in lines if line.startswith("rack="))
+        found[node] = (deployment.cell_of(node), rack)
+    return found
 
 
 def address(deployment: Deployment, node: str) -> str:
@@ -111,6 +160,30 @@ def cql(
         if any(isinstance(cause, AuthenticationFailed) for cause in error.errors.values()):
             raise PermissionError(f"{node} refused {user}") from error
         raise
+    finally:
+        cluster.shutdown()
+
+
+@contextmanager
+def session_on(
+    deployment: Deployment, node: str, user: str = "placer_admin", secret: str = "cassandra_admin"
+) -> Iterator[Session]:
+    """A session with this one node as coordinator, which tries nothing twice."""
+    host = address(deployment, node)
+    profile = ExecutionProfile(
+        load_balancing_policy=WhiteListRoundRobinPolicy([host]),
+        retry_policy=FallthroughRetryPolicy(),
+        request_timeout=20,
+    )
+    cluster = Cluster(
+        [host],
+        protocol_version=5,
+        auth_provider=PlainTextAuthProvider(user, deployment.secret(secret)),
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        connect_timeout=20,
+    )
+    try:
+        yield cluster.connect()
     finally:
         cluster.shutdown()
 

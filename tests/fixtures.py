@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from client import Api
 from deployment import ROOT, Deployment
+from lab import MakeLab, host, lab, lab_trait, until
+
+REPORTED_S = 60
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +29,45 @@ def deployment() -> Deployment:
 @pytest.fixture(scope="session")
 def api_token(deployment: Deployment) -> str:
     return deployment.secret("api_token")
+
+
+@pytest.fixture
+def api(deployment: Deployment, api_token: str, make_lab: MakeLab) -> Iterator[Api]:
+    """Taken back before the labs go: instances are destroyed by the agents that built them."""
+    with Api(deployment, api_token).taking_back() as api:
+        yield api
+
+
+@pytest.fixture
+def make_lab(deployment: Deployment, api_token: str, tmp_path: Path) -> Iterator[MakeLab]:
+    """Makes a lab in a cell and waits for its hosts; gives the trait that only they have.
+
+    ``hosts``: what each differs in, by a name's ending.
+    """
+    api = Api(deployment, api_token)
+    with contextlib.ExitStack() as labs:
+
+        def make(
+            cell: str,
+            hosts: dict[str, dict[str, Any]],
+            *,
+            trait: str = "",
+            failing: bool = False,
+        ) -> str:
+            trait = trait or lab_trait()
+            prefix = f"{cell}-{trait.rpartition('_')[2].lower()}"
+            made = [host(f"{prefix}-{name}", trait, **more) for name, more in hosts.items()]
+            for one in made:
+                one["traits"] = sorted({*one["traits"], trait})
+            labs.enter_context(lab(deployment, cell, made, tmp_path, failing=failing))
+            names = {one["name"] for one in made}
+            until(
+                lambda: (
+                    names <= {n for n, h in api.hosts(cell, trait).items() if h["status"] == "up"}
+                ),
+                seconds=REPORTED_S,
+                what=f"hosts {sorted(names)} are up",
+            )
+            return trait
+
+        yield make

@@ -242,6 +242,30 @@ def placer_initial_tokens(cells: list[dict[str, Any]], node: str, num_tokens: in
     raise AnsibleFilterError(f"node {node} is in no cell")
 
 
+def placer_removal(
+    containers: list[dict[str, Any]], deployment: str, remove: list[str]
+) -> dict[str, list[str]]:
+    """What of a machine's containers belongs to the nodes and cells in `remove`.
+
+    `nodes` and `services` are names of containers, `cells` those names that are cells; `known` is all that could be named.
+    """
+    found: dict[str, list[str]] = {"nodes": [], "services": [], "cells": [], "known": []}
+    for container in containers:
+        name = str(container["Names"][0]).removeprefix("/")
+        labels = container.get("Labels") or {}
+        cell = labels.get("io.placer.cell", "")
+        is_node = labels.get("io.placer.role") == "cassandra"
+        short = name.removeprefix(f"{deployment}-")
+        found["known"] += [cell] if cell else []
+        found["known"] += [short] if is_node else []
+        if cell and cell in remove:
+            found["cells"].append(cell)
+            found["nodes" if is_node else "services"].append(name)
+        elif is_node and short in remove:
+            found["nodes"].append(name)
+    return {key: sorted(set(values)) for key, values in found.items()}
+
+
 class FilterModule:
     """What Ansible loads."""
 
@@ -252,6 +276,7 @@ class FilterModule:
             "placer_networks": placer_networks,
             "placer_initial_tokens": placer_initial_tokens,
             "placer_regions": placer_regions,
+            "placer_removal": placer_removal,
             "placer_restart_batches": placer_restart_batches,
             "placer_seeds": placer_seeds,
         }

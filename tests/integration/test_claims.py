@@ -8,13 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from cassandra import ConsistencyLevel, InvalidRequest, Unauthorized, Unavailable
-from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, Session
-from cassandra.policies import FallthroughRetryPolicy, WhiteListRoundRobinPolicy
-from cassandra.query import SimpleStatement
+from cassandra import InvalidRequest, Unauthorized
 
-from deployment import Deployment, address
+from deployment import Deployment, session_on
 
 pytestmark = pytest.mark.cluster
 
@@ -55,26 +51,6 @@ def get(deployment: Deployment, api_token: str) -> Callable[[str, str], Any]:
         return answer.json()
 
     return fetch
-
-
-def session_of(
-    deployment: Deployment, cell: str, role: str, secret: str
-) -> tuple[Cluster, Session]:
-    """A session bound to one node of ``cell``, as ``role``."""
-    node = next(name for name in deployment.nodes if name.startswith(f"{deployment.name}-{cell}-"))
-    host = address(deployment, node)
-    profile = ExecutionProfile(
-        load_balancing_policy=WhiteListRoundRobinPolicy([host]),
-        retry_policy=FallthroughRetryPolicy(),
-        request_timeout=20,
-    )
-    cluster = Cluster(
-        [host],
-        protocol_version=5,
-        auth_provider=PlainTextAuthProvider(role, deployment.secret(secret)),
-        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-    )
-    return cluster, cluster.connect()
 
 
 def test_every_cell_places_in_itself(deployment: Deployment, ask: Ask) -> None:
@@ -126,34 +102,6 @@ def test_last_unit_has_exactly_one_winner(
     assert stages.count("refused") == len(outcomes) - 1
 
 
-def test_statement_through_the_wrong_cell_is_refused_with_nothing_written(
-    deployment: Deployment,
-) -> None:
-    """A cell's keyspace has no replica elsewhere, so that a misrouted claim cannot be split off."""
-    home, elsewhere = deployment.cells[:2]
-    keyspace = "placer_" + home.replace("-", "_")
-    statement = SimpleStatement(
-        f"INSERT INTO {keyspace}.host (host, rev) VALUES ('misrouted', 1) IF NOT EXISTS",
-        consistency_level=ConsistencyLevel.QUORUM,
-        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
-    )
-    cluster, session = session_of(deployment, elsewhere, "placer_admin", "cassandra_admin")
-    try:
-        with pytest.raises(Unavailable):
-            session.execute(statement)
-    finally:
-        cluster.shutdown()
-    cluster, session = session_of(deployment, home, "placer_admin", "cassandra_admin")
-    try:
-        read = SimpleStatement(
-            f"SELECT host FROM {keyspace}.host WHERE host = 'misrouted'",
-            consistency_level=ConsistencyLevel.LOCAL_SERIAL,
-        )
-        assert session.execute(read).one() is None
-    finally:
-        cluster.shutdown()
-
-
 @pytest.mark.parametrize(
     ("role", "secret"),
     [
@@ -166,14 +114,11 @@ def test_service_roles_have_only_what_they_need(
 ) -> None:
     """Each service has a database role of its own, without the others' rights."""
     cell = deployment.cells[0]
-    cluster, session = session_of(deployment, cell, role, secret)
-    try:
-        with pytest.raises((Unauthorized, InvalidRequest)):
-            session.execute(
-                f"INSERT INTO placer_{cell}.host (host, rev) VALUES ('x', 1) IF NOT EXISTS"
-            )
-    finally:
-        cluster.shutdown()
+    with (
+        session_on(deployment, deployment.nodes_of(cell)[0], role, secret) as session,
+        pytest.raises((Unauthorized, InvalidRequest)),
+    ):
+        session.execute(f"INSERT INTO placer_{cell}.host (host, rev) VALUES ('x', 1) IF NOT EXISTS")
 
 
 @pytest.mark.parametrize(

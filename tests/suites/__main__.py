@@ -50,7 +50,8 @@ EPILOG = f"""\
   ./test unit types        these suites only
   ./test -k NAME           the unit, property, simulation and tooling tests whose name matches
   ./test containers        the agent's instances on this machine's Docker Engine
-  ./test molecule default  a Molecule scenario, with the integration tests on its cluster; --keep leaves it up
+  ./test molecule default  Molecule scenarios, with the integration tests on their cluster; --keep leaves it up
+  ./test molecule --all    every scenario: also those that want three nodes a cell
   ./test demo              ./demo, its report against tests/demo/bars.yml, ./demo down (also of one you started)
   ./test fix               put right what a tool can: format, lint, generated READMEs
 
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--hypothesis-seed", dest="seed", help="repeat a random failure by the seed it printed"
     )
+    parser.add_argument("--all", action="store_true", help="every Molecule scenario, not only CI's")
     parser.add_argument("--keep", action="store_true", help="leave the test cluster running")
     asked = parser.parse_args(arguments)
     names: list[str] = asked.suites
@@ -80,8 +82,8 @@ def main(arguments: Sequence[str]) -> int:
     if names == ["fix"]:
         return fast.fix()
     if names[:1] == ["molecule"]:
-        scenarios = (["--keep"] if asked.keep else []) + (names[1:] or cluster.scenarios())
-        return report(staged(cluster.molecule(scenarios)))
+        flags = [flag for flag, on in (("--keep", asked.keep), ("--all", asked.all)) if on]
+        return report(staged(cluster.molecule([*flags, *names[1:]])))
     if names == ["fast"]:
         names = [name for name in FAST if name not in LONG]
     elif not names:

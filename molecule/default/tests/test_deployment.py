@@ -1,4 +1,4 @@
-"""The small deployment as an operator and an intruder find it. Whatever asks Cassandra asks every node of its own view."""
+"""The deployment as an operator and an intruder find it. Whatever asks Cassandra asks every node of its own view."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ testinfra_hosts = ["ansible://machines"]
 MIB = 1 << 20
 NODE_MIB_MAX = 512
 SERVICE_MIB_MAX = 256
+REPLICAS_MAX = 3
 
 
 def test_every_cell_has_its_containers(deployment: Deployment) -> None:
-    """A node, an API, a scheduler and an agent a cell, all running, none restarted or killed for memory."""
-    assert len(deployment.cells) == 3
+    """Nodes, an API, a scheduler and an agent a cell, all running, none restarted or killed for memory."""
+    assert len(deployment.cells) >= 3
+    assert len({len(deployment.nodes_of(cell)) for cell in deployment.cells}) == 1
     for cell in deployment.cells:
-        for part in ("r1", "api-1", "scheduler-1", "agent-1"):
+        for part in ("api-1", "scheduler-1", "agent-1"):
             name = f"{deployment.name}-{cell}-{part}"
             assert name in deployment.containers, f"{name} is missing"
     for name, container in deployment.containers.items():
@@ -50,7 +52,7 @@ def test_only_loopback_ports_are_published(host: Host, deployment: Deployment) -
         for bindings in (container["NetworkSettings"]["Ports"] or {}).values()
         for binding in bindings or []
     }
-    expected = {str(deployment.port_base + number) for number in (1, 2, 3)}
+    expected = {str(deployment.port_base + 1 + number) for number in range(len(deployment.cells))}
     assert published == {("127.0.0.1", port) for port in expected}
     for port in expected:
         assert host.socket(f"tcp://127.0.0.1:{port}").is_listening
@@ -98,9 +100,11 @@ def test_replication_follows_the_cells(deployment: Deployment) -> None:
     replication = {row.keyspace_name: dict(row.replication) for row in rows}
     for settings in replication.values():
         settings.pop("class")
-    everywhere = dict.fromkeys(deployment.cells, "1")
+    everywhere = {
+        cell: str(min(REPLICAS_MAX, len(deployment.nodes_of(cell)))) for cell in deployment.cells
+    }
     for cell in deployment.cells:
-        assert replication[f"placer_{cell}"] == {cell: "1"}
+        assert replication[f"placer_{cell}"] == {cell: everywhere[cell]}
     assert replication["placer_global"] == everywhere
     assert replication["system_auth"] == everywhere
 

@@ -33,6 +33,21 @@ def apply(settings: SettingsFile, secrets: SecretsDir) -> None:
     _run(settings, secrets, make=True)
 
 
+@app.command()
+def forget(
+    settings: SettingsFile,
+    cell: Annotated[str, typer.Argument(help="A cell that the settings do not name any more.")],
+) -> None:
+    """Drop the keyspace of a cell that was removed, and what the cluster knows of it, for good.
+
+    Refuses a cell that the settings still name. Safe to repeat.
+    """
+    from placer.store import bootstrap
+
+    result = bootstrap.forget(config.load(settings), cell)
+    sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
+
+
 def _run(settings: Path, secrets: Path, *, make: bool) -> None:
     from placer.store import bootstrap  # the driver is slow to import: only when needed
 

@@ -124,6 +124,39 @@ class Bootstrap:
             self._close()
         return Result(bool(self._changes), self._changes, self._rebuild)
 
+    def forget(self, cell: str) -> Result:
+        """Drop what is left of a removed cell: its keyspace, the notes of its schema, its row.
+
+        The notes go with the keyspace: a later cell of the same name has to get its tables. Raises
+        InvalidInput for a cell that the settings name, StoreError. Safe to repeat.
+        """
+        named = [one.name for one in self._settings.cluster.cells]
+        if cell in named:
+            raise InvalidInput(
+                f"Cell {cell} is still one of the deployment's: {', '.join(named)}.",
+                remedy="Take it out of the inventory and deploy; then it can be forgotten.",
+                field="cell",
+            )
+        self._connect()
+        try:
+            keyspace = ids.keyspace_of(cell)
+            if self._exists("system_schema.keyspaces", "keyspace_name", keyspace):
+                self._change(f"drop keyspace {keyspace}", f"DROP KEYSPACE IF EXISTS {keyspace}")
+                self._agree()
+            for table, column, value in (
+                ("schema_change", "keyspace_name", keyspace),
+                ("cell", "name", cell),
+            ):
+                if self._exists(f"{GLOBAL_KEYSPACE}.{table}", column, value):
+                    self._change(
+                        f"delete {value} from {table}",
+                        f"DELETE FROM {GLOBAL_KEYSPACE}.{table} WHERE {column} = %s",
+                        value,
+                    )
+        finally:
+            self._close()
+        return Result(bool(self._changes), self._changes, self._rebuild)
+
     # -- connection
 
     def _connect(self) -> bool:
@@ -392,3 +425,9 @@ def run(settings: config.Settings, secrets: Path, *, make: bool) -> Result:
     """Apply (``make``) or plan the schema. ``secrets`` is a folder with a file per service role."""
 
     return Bootstrap(settings, secrets, make=make).run()
+
+
+def forget(settings: config.Settings, cell: str) -> Result:
+    """Drop what is left of a cell that was removed from the deployment."""
+
+    return Bootstrap(settings, Path(), make=True).forget(cell)

@@ -1,0 +1,217 @@
+"""Where rows are, by each node's own account, and how a node comes by what it missed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+
+import pytest
+from cassandra import ConsistencyLevel
+from cassandra.cluster import Session
+from cassandra.query import SimpleStatement
+
+from client import Api
+from deployment import Deployment, address, docker, racks, session_on
+from faults import Cluster
+from lab import until
+from operate import three_nodes_a_cell
+
+testinfra_hosts = ["ansible://machines"]
+
+REPLICAS = 3
+#: Hints are sent by a timer of each node, after it has seen that the other is back.
+HINTED_S = 120
+#: A write to the home of a global row is one way of the WAN away from everywhere.
+EVERYWHERE_S = 15
+REQUESTS = 12
+
+
+@pytest.fixture(autouse=True)
+def _three_nodes_a_cell(deployment: Deployment) -> None:
+    three_nodes_a_cell(deployment)
+
+
+def keyspace(cell: str) -> str:
+    return f"placer_{cell.replace('-', '_')}"
+
+
+def wan_address(deployment: Deployment, node: str) -> str:
+    """What other nodes know a node by."""
+    networks = deployment.containers[node]["NetworkSettings"]["Networks"]
+    return str(networks[f"{deployment.name}-wan"]["IPAddress"])
+
+
+def test_every_node_knows_the_same_cells_and_racks(
+    deployment: Deployment, cluster: Cluster
+) -> None:
+    """Each node's own tables name every node with the data centre and rack that it is configured with."""
+    expected = {wan_address(deployment, node): place for node, place in racks(deployment).items()}
+    for node in deployment.nodes:
+        with session_on(deployment, node) as session:
+            own = session.execute(
+                "SELECT broadcast_address AS peer, data_center, rack FROM system.local"
+            )
+            peers = session.execute("SELECT peer, data_center, rack FROM system.peers_v2")
+            seen = {str(row.peer): (row.data_center, row.rack) for row in [*own, *peers]}
+        assert seen == expected, f"as {node} sees it"
+
+
+def test_replicas_are_at_home_one_a_rack(deployment: Deployment, cluster: Cluster) -> None:
+    """A row of a cell has its replicas in its own data centre, on as many racks; so say the tables of every node, and a
+    node of each cell when it is asked where a row belongs."""
+    places = {wan_address(deployment, node): place for node, place in racks(deployment).items()}
+    for node in deployment.nodes:
+        with session_on(deployment, node) as session:
+            rows = session.execute("SELECT keyspace_name, replication FROM system_schema.keyspaces")
+            replication = {row.keyspace_name: dict(row.replication) for row in rows}
+        for settings in replication.values():
+            settings.pop("class")
+        for cell in deployment.cells:
+            assert replication[keyspace(cell)] == {cell: str(REPLICAS)}, f"as {node} sees it"
+        everywhere = dict.fromkeys(deployment.cells, str(REPLICAS))
+        assert replication["placer_global"] == everywhere, f"as {node} sees it"
+        assert replication["system_auth"] == everywhere, f"as {node} sees it"
+    for asked, cell in zip(
+        deployment.cells[1:] + deployment.cells[:1], deployment.cells, strict=True
+    ):
+        node = deployment.nodes_of(asked)[0]
+        said = docker("exec", node, "nodetool", "getendpoints", keyspace(cell), "host", "any")
+        replicas = [places[line.strip()] for line in said.splitlines() if line.strip()]
+        assert len(replicas) == REPLICAS
+        assert {datacenter for datacenter, _ in replicas} == {cell}, f"as {node} sees it"
+        assert len({rack for _, rack in replicas}) == REPLICAS
+
+
+def test_rows_of_a_cell_are_on_its_own_nodes_only(
+    deployment: Deployment, api: Api, cluster: Cluster
+) -> None:
+    """After requests everywhere, a node has files of its own cell's keyspace and not one of another's."""
+    for cell in deployment.cells:
+        api.ask(cell, {"resources": {"VCPU": 1}, "cell": cell})
+    for node in deployment.nodes:
+        docker("exec", node, "nodetool", "flush")
+        listed = docker("exec", node, "find", "/var/lib/cassandra/data", "-name", "*-Data.db")
+        # .../data/KEYSPACE/TABLE-ID/FILE
+        has = {line.split("/")[-3] for line in listed.splitlines()}
+        own = {keyspace(cell) for cell in deployment.cells} & has
+        assert own == {keyspace(deployment.cell_of(node))}, node
+
+
+def test_global_rows_are_everywhere(deployment: Deployment, api: Api, cluster: Cluster) -> None:
+    """What is built in one cell is in the tables of every node of every other."""
+    for cell in deployment.cells:
+        request = api.ask(cell, {"resources": {"VCPU": 1}, "cell": cell, "name": "everywhere"})
+        built = api.reaches(cell, request["id"], "built")
+        listed = api.get(cell, f"/v1/instances?name=everywhere&cell={cell}")["instances"]
+        instance = next(one["id"] for one in listed if one["request"] == built["id"])
+        for node in deployment.nodes:
+            with session_on(deployment, node) as session:
+                until(
+                    lambda session=session, instance=instance: has(
+                        session, "placer_global.instance", instance
+                    ),
+                    seconds=EVERYWHERE_S,
+                    what=f"{node} has the instance that {cell} built",
+                )
+
+
+def has(session: Session, table: str, key: str) -> bool:
+    """Whether the node of ``session`` gives a row without asking another."""
+    query = SimpleStatement(
+        f"SELECT id FROM {table} WHERE id = %s", consistency_level=ConsistencyLevel.ONE
+    )
+    return session.execute(query, (key,)).one() is not None
+
+
+@contextlib.contextmanager
+def alone(deployment: Deployment, node: str) -> Iterator[Session]:
+    """A session on ``node`` while the others of its cell answer nothing: what it reads is its own."""
+    others = [one for one in deployment.nodes_of(deployment.cell_of(node)) if one != node]
+    with session_on(deployment, node) as session:
+        # Who may read what is asked of a quorum and then kept for a while.
+        session.execute("SELECT id FROM placer_global.instance LIMIT 1")
+        docker("pause", *others)
+        try:
+            yield session
+        finally:
+            docker("unpause", *others)
+
+
+def missing(deployment: Deployment, node: str, table: str, keys: list[str]) -> list[str]:
+    """Those of ``keys`` that are not in the node's own data."""
+    with alone(deployment, node) as session:
+        return [key for key in keys if not has(session, table, key)]
+
+
+def written(api: Api, cell: str) -> list[str]:
+    """Ids of requests that were placed in ``cell``."""
+    ids = []
+    for _ in range(REQUESTS):
+        done = api.ask(cell, {"resources": {"VCPU": 1}, "cell": cell})
+        assert done["stage"] in ("placed", "built"), done
+        ids.append(done["id"])
+    return ids
+
+
+def hints_for(deployment: Deployment, node: str) -> int:
+    """Files of hints that the other nodes hold for ``node``."""
+    total = 0
+    for other in deployment.nodes_of(deployment.cell_of(node)):
+        if other != node:
+            with session_on(deployment, other) as session:
+                rows = session.execute("SELECT address, files FROM system_views.pending_hints")
+                known = {address(deployment, node), wan_address(deployment, node)}
+                total += sum(row.files for row in rows if str(row.address) in known)
+    return total
+
+
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_node_that_was_down_catches_up_by_hints(
+    deployment: Deployment, api: Api, cluster: Cluster, place: str
+) -> None:
+    """Claims go on without it; its neighbours keep what it misses and hand it over when it is back, with no repair."""
+    cell = deployment.cells[0 if place == "first" else -1]
+    node = deployment.nodes_of(cell)[-1]
+    docker("stop", node)
+    try:
+        ids = written(api, cell)
+        assert hints_for(deployment, node) > 0
+    finally:
+        docker("start", node)
+    cluster.wait_healthy()
+    began = time.monotonic()
+    until(
+        lambda: not hints_for(deployment, node),
+        seconds=HINTED_S,
+        what=f"the neighbours of {node} hold no hints for it any more",
+    )
+    print(f"hints handed over {time.monotonic() - began:.1f} s after the cluster was whole")
+    assert missing(deployment, node, f"{keyspace(cell)}.request", ids) == []
+
+
+def test_node_that_lost_its_rows_gets_them_back_by_repair(
+    deployment: Deployment, api: Api, cluster: Cluster
+) -> None:
+    """Without its cell's files it has none of the rows, which the quorum hides from everybody; a repair brings them all."""
+    cell = deployment.cells[0]
+    node = deployment.nodes_of(cell)[0]
+    table = f"{keyspace(cell)}.request"
+    ids = written(api, cell)
+    docker("exec", node, "nodetool", "flush", keyspace(cell))
+    docker("stop", node)
+    image = deployment.containers[node]["Config"]["Image"]
+    gone = "rm -rf /var/lib/cassandra/data/$0/*/*.db /var/lib/cassandra/commitlog/*"
+    docker(
+        *("run", "--rm", "--volumes-from", node, "--entrypoint", "sh", image),
+        *("-c", gone, keyspace(cell)),
+    )
+    docker("start", node)
+    cluster.wait_healthy()
+    assert set(missing(deployment, node, table, ids)) == set(ids)
+    for one in ids:
+        assert api.request(cell, one)["stage"] in ("placed", "built")
+    began = time.monotonic()
+    docker("exec", node, "nodetool", "repair", "--full", keyspace(cell), seconds=300)
+    print(f"repaired in {time.monotonic() - began:.1f} s")
+    assert missing(deployment, node, table, ids) == []
