@@ -26,12 +26,11 @@ def list_(
 ) -> None:
     """Print all flavors."""
     found = pages.items(connect(url, token), "/v1/flavors", "flavors", limit)
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(
+    output.show_table(
+        found,
         ("name", "resources", "traits", "description"),
         [(one["name"], _resources(one), _traits(one), one.get("description", "")) for one in found],
+        as_json=as_json,
     )
 
 
@@ -74,10 +73,8 @@ def delete(name: Name, url: Url = "", token: Token = "") -> None:
 
 
 def _print(flavor: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(flavor)
-        return
-    output.print_pairs(
+    output.show_pairs(
+        flavor,
         [
             ("name", flavor["name"]),
             ("resources", _resources(flavor)),
@@ -85,7 +82,8 @@ def _print(flavor: dict[str, Any], *, as_json: bool) -> None:
             ("strategy", flavor.get("strategy", "")),
             ("weights", output.amounts(flavor.get("weights", {}))),
             ("description", flavor.get("description", "")),
-        ]
+        ],
+        as_json=as_json,
     )
 
 

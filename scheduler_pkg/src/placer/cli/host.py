@@ -35,10 +35,8 @@ def list_(
 ) -> None:
     """Print hosts of a cell with what they have left of what they offer."""
     found = pages.items(connect(url, token), "/v1/hosts", "hosts", limit, cell=cell)
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(
+    output.show_table(
+        found,
         ("name", "cell", "status", "duty", "claims", "free of offered", "id"),
         [
             (
@@ -52,6 +50,7 @@ def list_(
             )
             for one in found
         ],
+        as_json=as_json,
     )
 
 

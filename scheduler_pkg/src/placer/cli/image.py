@@ -27,10 +27,8 @@ def list_(
 ) -> None:
     """Print all images."""
     found = pages.items(connect(url, token), "/v1/images", "images", limit)
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(
+    output.show_table(
+        found,
         ("name", "disk", "memory", "traits", "description"),
         [
             (
@@ -42,6 +40,7 @@ def list_(
             )
             for one in found
         ],
+        as_json=as_json,
     )
 
 
@@ -97,10 +96,8 @@ def _properties(pairs: list[str]) -> dict[str, str]:
 
 
 def _print(image: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(image)
-        return
-    output.print_pairs(
+    output.show_pairs(
+        image,
         [
             ("name", image["name"]),
             ("least disk", f"{image['min_disk_gb']} GB" if "min_disk_gb" in image else ""),
@@ -108,7 +105,8 @@ def _print(image: dict[str, Any], *, as_json: bool) -> None:
             ("properties", " ".join(f"{k}={v}" for k, v in image.get("properties", {}).items())),
             ("traits", _traits(image)),
             ("description", image.get("description", "")),
-        ]
+        ],
+        as_json=as_json,
     )
 
 

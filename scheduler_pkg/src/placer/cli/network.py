@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from placer.cli.connection import Token, Url, connect, segment
-from placer.cli.output import AsJson, print_json, print_table
+from placer.cli.output import AsJson, show_table
 from placer.cli.pages import LIMIT_DEFAULT, Limit, items
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -49,10 +49,9 @@ def put_network(
 
 
 def _show(networks: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print_json(networks)
-        return
-    print_table(
+    show_table(
+        networks,
         ("NETWORK", "CELL", "TOTAL", "FREE", "TRAIT"),
         ((n["name"], n["cell"], n["total"], n["free"], n["trait"]) for n in networks),
+        as_json=as_json,
     )

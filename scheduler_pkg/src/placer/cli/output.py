@@ -54,6 +54,24 @@ def print_pairs(pairs: Iterable[tuple[str, object]]) -> None:
         print(f"{name.ljust(width)}  {value}")
 
 
+def show_table(
+    data: Any, columns: Sequence[str], rows: Iterable[Sequence[object]], *, as_json: bool
+) -> None:
+    """``data`` for programs, or ``rows`` of it for people."""
+    if as_json:
+        print_json(data)
+    else:
+        print_table(columns, rows)
+
+
+def show_pairs(data: Any, pairs: Iterable[tuple[str, object]], *, as_json: bool) -> None:
+    """``data`` for programs, or ``pairs`` of it for people."""
+    if as_json:
+        print_json(data)
+    else:
+        print_pairs(pairs)
+
+
 def amounts(resources: dict[str, int]) -> str:
     """{"VCPU": 2} as "VCPU=2"."""
     return " ".join(f"{name}={amount}" for name, amount in resources.items())

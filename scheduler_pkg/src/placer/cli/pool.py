@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from placer.cli.connection import Token, Url, connect, segment
-from placer.cli.output import AsJson, print_json, print_table
+from placer.cli.output import AsJson, show_table
 from placer.cli.pages import LIMIT_DEFAULT, Limit, items
 from placer.errors import InvalidInput
 
@@ -62,10 +62,8 @@ def _amount(text: str) -> tuple[str, dict[str, int]]:
 
 
 def _show(pools: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print_json(pools)
-        return
-    print_table(
+    show_table(
+        pools,
         ("POOL", "CELL", "CLASS", "TOTAL", "FREE", "AGGREGATES"),
         (
             (
@@ -79,4 +77,5 @@ def _show(pools: list[dict[str, Any]], as_json: bool) -> None:
             for pool in pools
             for name, inventory in pool["inventories"].items()
         ),
+        as_json=as_json,
     )

@@ -28,11 +28,11 @@ def list_(
 ) -> None:
     """Print all quotas."""
     found = pages.items(connect(url, token), "/v1/quotas", "quotas", limit)
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(
-        ("project", "limits"), [(one["project"], output.amounts(one["limits"])) for one in found]
+    output.show_table(
+        found,
+        ("project", "limits"),
+        [(one["project"], output.amounts(one["limits"])) for one in found],
+        as_json=as_json,
     )
 
 

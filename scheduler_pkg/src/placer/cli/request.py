@@ -161,10 +161,8 @@ def list_(
         stage=stage,
         cell=cell,
     )
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(
+    output.show_table(
+        found,
         ("id", "stage", "asks for", "placed on", "created"),
         [
             (
@@ -176,6 +174,7 @@ def list_(
             )
             for one in found
         ],
+        as_json=as_json,
     )
 
 
@@ -243,10 +242,8 @@ def _tell(request: dict[str, Any], told: set[tuple[int, str, str]]) -> None:
 
 
 def _show(request: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(request)
-        return
-    output.print_pairs(
+    output.show_pairs(
+        request,
         [
             ("id", request["id"]),
             ("stage", request["stage"]),
@@ -258,7 +255,8 @@ def _show(request: dict[str, Any], *, as_json: bool) -> None:
             ("created", output.at(request["created_ms"])),
             ("updated", output.at(request["updated_ms"])),
             ("reason", (request.get("reason") or {}).get("message", "")),
-        ]
+        ],
+        as_json=as_json,
     )
 
 

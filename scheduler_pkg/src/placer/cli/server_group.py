@@ -29,10 +29,9 @@ def list_(
     found = pages.items(
         connect(url, token), "/v1/server-groups", "server_groups", limit, project=project
     )
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(_COLUMNS, [[one[column] for column in _COLUMNS] for one in found])
+    output.show_table(
+        found, _COLUMNS, [[one[column] for column in _COLUMNS] for one in found], as_json=as_json
+    )
 
 
 @app.command()
@@ -68,7 +67,4 @@ def delete(group_id: GroupId, url: Url = "", token: Token = "") -> None:
 
 
 def _print(group: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(group)
-        return
-    output.print_pairs([(column, group[column]) for column in _COLUMNS])
+    output.show_pairs(group, [(column, group[column]) for column in _COLUMNS], as_json=as_json)

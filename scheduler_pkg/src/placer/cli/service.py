@@ -30,10 +30,8 @@ def list_(
     """Print the API servers and schedulers of all regions."""
     answer = connect(url, token).get("/v1/services", region=region, cell=cell, kind=kind)
     found = answer["services"]
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(
+    output.show_table(
+        found,
         ("name", "kind", "state", "region", "cell", "address", "version", "speaks", "heard"),
         [
             (
@@ -50,6 +48,7 @@ def list_(
             )
             for one in found
         ],
+        as_json=as_json,
     )
 
 

@@ -24,10 +24,8 @@ def list_(
 ) -> None:
     """Print all webhooks."""
     found = pages.items(connect(url, token), "/v1/webhooks", "webhooks", limit)
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(
+    output.show_table(
+        found,
         ("id", "address", "types", "project", "created"),
         [
             (
@@ -39,6 +37,7 @@ def list_(
             )
             for one in found
         ],
+        as_json=as_json,
     )
 
 
@@ -83,10 +82,8 @@ def dead_letters(
     """Print the events that the address did not take, and why."""
     path = f"/v1/webhooks/{segment(webhook_id)}/dead-letters"
     found = pages.items(connect(url, token), path, "dead_letters", limit)
-    if as_json:
-        output.print_json(found)
-        return
-    output.print_table(
+    output.show_table(
+        found,
         ("given up", "tries", "why", "event", "type", "instance"),
         [
             (
@@ -99,14 +96,13 @@ def dead_letters(
             )
             for one in found
         ],
+        as_json=as_json,
     )
 
 
 def _print(webhook: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        output.print_json(webhook)
-        return
-    output.print_pairs(
+    output.show_pairs(
+        webhook,
         [
             ("id", webhook["id"]),
             ("address", webhook["url"]),
@@ -114,5 +110,6 @@ def _print(webhook: dict[str, Any], *, as_json: bool) -> None:
             ("project", webhook.get("project", "")),
             ("created", output.at(webhook["created_ms"])),
             ("secret", webhook.get("secret", "")),
-        ]
+        ],
+        as_json=as_json,
     )
