@@ -77,7 +77,7 @@ class Rows:
             self._hole(cell, host, name, row, found, chain, replayer)
         elif difference := replayer.differs_from(row):
             self._differs(cell, host, name, row, chain, difference)
-        self._claims(cell, host, name, replayer)
+        self._claims(cell, host, name, row.kind, replayer)
 
     def _doubled(self, cell: str, host: str, name: str, found: Links) -> None:
         for one, other in found.twice:
@@ -216,8 +216,9 @@ class Rows:
             if not life.dropped_rev and claim not in present:
                 del replayer.lives[claim]
 
-    def _claims(self, cell: str, host: str, name: str, replayer: Replayer) -> None:
+    def _claims(self, cell: str, host: str, name: str, kind: RowKind, replayer: Replayer) -> None:
         for claim, life in replayer.lives.items():
+            life.share = life.share or kind is not RowKind.HOST
             other = self.lives.setdefault(claim, life)
             if other is not life:
                 self._found.violated(

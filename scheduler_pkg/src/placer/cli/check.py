@@ -57,7 +57,10 @@ def command(
     ] = None,
     export: Annotated[
         tuple[str, Path] | None,
-        typer.Option(help="Also write what clients did for other checkers.", metavar="jepsen FILE"),
+        typer.Option(
+            help="Also write what clients did for other checkers: jepsen FILE.",
+            metavar="jepsen FILE",
+        ),
     ] = None,
 ) -> None:
     """Check every host's history, revision by revision, against its row in the store.

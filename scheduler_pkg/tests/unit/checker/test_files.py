@@ -8,12 +8,12 @@ import pytest
 
 from placer.checker import files
 from placer.errors import InvalidInput
-from placer.history import Answer, HistoryWriter, WriteOutcome
+from placer.history import Answer, Event, HistoryWriter, WriteOutcome
 from placer.model.service import Service, ServiceKind
 
 from .story import asked, made, told, wrote
 
-EVENTS = [made(), told("a"), wrote(100), told("b")]
+EVENTS: list[Event] = [made(), told("a"), wrote(100), told("b")]
 
 
 def written(directory: Path, *, close: bool = True, process: str = "scheduler-1") -> Path:

@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from placer.checker import jepsen
@@ -32,6 +32,7 @@ def exported(*operations: Event) -> list[dict[Any, Any]]:
     return found
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_every_value_is_read_back(value: object) -> None:
     """Whatever is in a string: quotes, backslashes, line ends, control characters, any letter."""
@@ -116,8 +117,7 @@ def test_outcomes(outcome: Answer, type_: str) -> None:
 
 
 OPERATIONS = st.lists(
-    st.builds(
-        lambda client, start, length, outcome, kind: (client, start, length, outcome, kind),
+    st.tuples(
         st.sampled_from(["c1", "c2"]),
         st.integers(0, 40),
         st.integers(0, 10),
@@ -128,6 +128,7 @@ OPERATIONS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(OPERATIONS)
 def test_a_process_has_one_operation_at_a_time(
     drawn: list[tuple[str, int, int, Answer, OperationKind]],
