@@ -16,7 +16,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TextIO
 
-from placer.checker.clients import settled
+from placer.checker.clients import answers
 from placer.history import Answer, Event, Operation, OperationKind
 
 _TYPES: Final = {Answer.OK: "ok", Answer.REFUSED: "fail", Answer.UNKNOWN: "info"}
@@ -44,7 +44,7 @@ class Keyword(str):
 
 def write(file: TextIO, events: Iterable[Event]) -> int:
     """Write the operations among ``events``; how many lines there are."""
-    operations, _ = settled(event for event in events if isinstance(event, Operation))
+    operations, _ = answers(event for event in events if isinstance(event, Operation))
     file.writelines(edn(entry) + "\n" for entry in history(operations))
     return 2 * len(operations)
 

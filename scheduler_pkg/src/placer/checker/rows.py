@@ -46,7 +46,6 @@ class Rows:
         self.revisions = 0
         self.shrunk = 0
         self.concurrent = 0
-        self.outcomes_open = 0
 
     def host(self, cell: str, host: str, row: HostRow | None, writes: list[Write]) -> None:
         name = f"host {row.name if row and row.name else host} of cell {cell}"
@@ -56,7 +55,6 @@ class Rows:
         if row is None:
             self._no_row(cell, host, name, found)
             return
-        self.outcomes_open += row.rev in found.unknown
         self._not_lost(cell, host, name, row, found)
         chain, replayer = self._best(host, row, found)
         self.revisions += len(chain.writes)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from placer import store
 from placer.cli import main
-from placer.history import Event, HistoryWriter
+from placer.history import Answer, Event, HistoryWriter, WriteOutcome
 from placer.model.records import ClaimState, HostRow
 from placer.model.service import Service, ServiceKind
 
@@ -32,6 +34,8 @@ password_file = "/none"
 """
 
 A = claim("a", state=ClaimState.BUILT)
+#: The same, asked for by operation 1.
+LOST = msgspec.structs.replace(A, trace="trace-1")
 
 
 class Services:
@@ -50,6 +54,9 @@ class Rows:
     def __init__(self, *readings: HostRow, services: tuple[Service, ...] = ()) -> None:
         self._readings = list(readings)
         self.services = Services(*services)
+        #: What a serial read gives, if that is something else; and of which hosts it was asked.
+        self.settled: HostRow | None = None
+        self.serial_reads: list[str] = []
 
     async def cell(self, name: str) -> Rows:
         assert name == "nyc1"
@@ -57,6 +64,11 @@ class Rows:
 
     async def scan_rows(self) -> AsyncIterator[HostRow]:
         yield self._readings.pop(0) if len(self._readings) > 1 else self._readings[0]
+
+    async def read_row(self, host: str, *, serial: bool) -> HostRow | None:
+        assert serial
+        self.serial_reads.append(host)
+        return self.settled or self._readings[-1]
 
     async def close(self) -> None:
         pass
@@ -126,13 +138,58 @@ def test_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_waits_for_what_is_being_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rows are read again while an agent is at work, so that built means built."""
-    monkeypatch.setattr("placer.cli.check._SETTLE_EVERY_S", 0.0)
+    monkeypatch.setattr("placer.checker.final.SETTLE_EVERY_S", 0.0)
     building = claim("a", state=ClaimState.BUILDING)
     events: list[Event] = [made(), wrote(100, building), wrote(101, A), told("a")]
     rows = Rows(final(101, building).row, final(102, A).row)
     code, out = run(tmp_path, monkeypatch, events, rows)
     assert code == 0
     assert json.loads(out.read_bytes())["claims"]["built"] == 1
+
+
+@pytest.mark.parametrize(
+    ("settled", "happened"),
+    [
+        pytest.param(final(100).row, False, id="it is dead"),
+        pytest.param(final(101, LOST).row, True, id="a replica had accepted it: it is finished"),
+    ],
+)
+def test_write_that_may_yet_apply_is_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled: HostRow, happened: bool
+) -> None:
+    """A write without an answer that found the last revision: a serial read says what became of it."""
+    rows = Rows(final(100).row)
+    rows.settled = settled
+    events: list[Event] = [
+        made(),
+        wrote(100, LOST, outcome=WriteOutcome.UNKNOWN),
+        asked(1, Answer.UNKNOWN),
+    ]
+    code, out = run(tmp_path, monkeypatch, events, rows)
+    verdict = json.loads(out.read_bytes())
+    assert (code, verdict["verdict"]) == (0, "passed")
+    assert rows.serial_reads == ["h1"]
+    assert verdict["outcomes_open"] == 0
+    assert (verdict["clients"]["happened"], verdict["clients"]["nothing"]) == (
+        int(happened),
+        int(not happened),
+    )
+
+
+def test_rows_that_cannot_be_read_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 5, not 1: nothing is said of the guarantees."""
+
+    class Slow(Rows):
+        async def cell(self, name: str) -> Rows:
+            await asyncio.sleep(60)
+            return self
+
+    rows = Slow(final(101, A).row)
+    code, _ = run(tmp_path, monkeypatch, [made(), wrote(100, A)], rows, "--deadline-s", "1")
+    assert code == 5
+    assert "--deadline-s" in capsys.readouterr().err
 
 
 def test_no_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
