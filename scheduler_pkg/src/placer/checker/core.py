@@ -27,15 +27,13 @@ from msgspec import Struct
 from placer.checker.chain import links
 from placer.checker.claims import Lives
 from placer.checker.clients import Told, answers
-from placer.checker.findings import STORIES_MAX, Findings
+from placer.checker.findings import Findings
 from placer.checker.rows import Rows
 from placer.checker.sets import Sets
 from placer.checker.verdict import Files, Passed, Verdict
 from placer.history import Acknowledged, Decided, Ended, Event, Operation, Write, WriteOutcome
 from placer.model import records
 from placer.model.records import HostRow
-
-__all__ = ["STORIES_MAX", "FinalRow", "booked", "check"]
 
 _NO_DAMAGE: Final[tuple[str, ...]] = ()
 _NOTHING: Final[Mapping[str, int]] = {}
