@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from placer.checker import files
@@ -19,7 +20,14 @@ from placer.checker.verdict import Kind, Passed, Verdict
 from placer.claims.operations import AgentStep, Refusal
 from placer.claims.protocol import HostWriter
 from placer.errors import PlacerError
-from placer.history import Acknowledged, Event, WriteOutcome
+from placer.history import (
+    Acknowledged,
+    Answer,
+    ClientHistory,
+    Event,
+    OperationKind,
+    WriteOutcome,
+)
 from placer.model.messages import StepKind
 from placer.model.records import HostRow
 
@@ -35,15 +43,26 @@ AFTER_ALL = 10**15
 
 
 async def _client(
-    claims: HostWriter, host: str, number: int, rng: random.Random, told: list[str]
+    claims: HostWriter,
+    host: str,
+    number: int,
+    rng: random.Random,
+    told: list[str],
+    history: ClientHistory,
 ) -> None:
-    """Claim, then perhaps adopt, build, delete. It believes every answer: judging is not its task."""
-    operation = claim(host, number)
+    """Claim, then perhaps adopt, build, delete. It believes every answer: judging is not its task.
+
+    Its own history is one of all clients: their times are of one clock, and are compared exactly.
+    """
+    asked = history.sent(OperationKind.CLAIM, "c1")
+    operation = msgspec.structs.replace(claim(host, number), trace=asked.trace)
     try:
         result = await claims.submit(host, operation, deadline_s=2.0)
         if isinstance(result, Refusal):
+            history.answered(asked, Answer.REFUSED, code=result.reason)
             return
         told.append(operation.claim)
+        history.answered(asked, Answer.OK, request=operation.request, claims=(operation.claim,))
         for kind in (StepKind.ADOPT, StepKind.BUILT, StepKind.DELETING, StepKind.GONE):
             if rng.random() < 0.3:
                 return
@@ -65,10 +84,15 @@ async def _live(seed: int, unknown: float, directory: Path) -> tuple[SimStore, l
             except PlacerError:
                 continue
     told: list[str] = []
+    history = ClientHistory(directory, "clients")
     await asyncio.gather(
-        *(_client(rng.choice(processes), rng.choice(HOSTS), n, rng, told) for n in range(24))
+        *(
+            _client(rng.choice(processes), rng.choice(HOSTS), n, rng, told, history)
+            for n in range(24)
+        )
     )
     await asyncio.gather(*store.zombies)
+    history.close()
     for process in processes:
         await process.close(1.0)
     return store, told
@@ -103,6 +127,8 @@ def test_what_the_protocol_does_is_proved(tmp_path: Path, seed: int) -> None:
     verdict = judged(seed, 0.3, tmp_path)
     assert verdict.verdict is Passed.PASSED, (verdict.violations, verdict.incomplete)
     assert verdict.claims.acknowledged > 0
+    assert verdict.clients.operations == 24
+    assert verdict.clients.ok + verdict.clients.refused + verdict.clients.unknown == 24
 
 
 def unknown_taken_for_success(patch: pytest.MonkeyPatch) -> None:

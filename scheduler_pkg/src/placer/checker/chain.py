@@ -9,7 +9,7 @@ the one that made the next revision.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -43,7 +43,7 @@ class Chain(Struct):
     doubts: list[int]
 
 
-def links(writes: list[Write]) -> Links:
+def links(writes: Sequence[Write]) -> Links:
     """Writes by the revision they found. Refused ones wrote nothing and are left out.
 
     A writer may record a write as unknown before it sends it, and again with its outcome: the

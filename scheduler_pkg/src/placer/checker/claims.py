@@ -72,7 +72,8 @@ class Lives:
         self.counts.unacknowledged = len(self._lives.keys() - told)
 
     def _all(self, acknowledged: Iterable[Acknowledged]) -> Iterable[Acknowledged]:
-        """What schedulers told, then what only clients say that they were told."""
+        """What schedulers told, then what only clients say that they were told. Who looks does not
+        know how many were asked for: at least as many as the answer named."""
         yield from acknowledged
         for claim, operation in self._heard.items():
             yield Acknowledged(
@@ -82,7 +83,7 @@ class Lives:
                 claim=claim,
                 request=operation.request,
                 at_us=operation.ended_us,
-                of=operation.of,
+                of=max(operation.of, len(operation.claims)),
             )
 
     def _without_trace(self, event: Acknowledged) -> None:

@@ -35,7 +35,7 @@ _NOTHING: Final = frozenset({Stage.REFUSED, Stage.FAILED, Stage.CANCELLED})
 _INSTANCE: Final = frozenset({ClaimState.BUILDING, ClaimState.BUILT})
 
 
-def settled(operations: Iterable[Operation]) -> tuple[list[Operation], list[str]]:
+def answers(operations: Iterable[Operation]) -> tuple[list[Operation], list[str]]:
     """Each operation once, with its answer if there is one; and what contradicts itself, in words."""
     last: dict[tuple[str, int], Operation] = {}
     damage: list[str] = []

@@ -16,16 +16,18 @@ does a damaged file, or an outcome that nobody knows.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
+from placer.checker.chain import links
 from placer.checker.claims import Lives
-from placer.checker.clients import Told, settled
-from placer.checker.findings import STORIES_MAX, Findings
+from placer.checker.clients import Told, answers
+from placer.checker.findings import Findings
 from placer.checker.rows import Rows
 from placer.checker.sets import Sets
 from placer.checker.verdict import Files, Passed, Verdict
@@ -33,9 +35,8 @@ from placer.history import Acknowledged, Decided, Ended, Event, Operation, Write
 from placer.model import records
 from placer.model.records import HostRow
 
-__all__ = ["STORIES_MAX", "FinalRow", "booked", "check"]
-
 _NO_DAMAGE: Final[tuple[str, ...]] = ()
+_NOTHING: Final[Mapping[str, int]] = {}
 
 
 class FinalRow(Struct, frozen=True):
@@ -106,6 +107,7 @@ def check(
     damage: Sequence[str] = _NO_DAMAGE,
     files: Files | None = None,
     open_set_us: int = 0,
+    settled: Mapping[str, int] = _NOTHING,
 ) -> Verdict:
     """Check ``events`` of all processes against ``rows``, the final rows of all cells.
 
@@ -113,7 +115,8 @@ def check(
     rows began: what ended before must show in them. ``clock_error_us`` is how far the clocks of two
     processes may differ. ``later`` are events known to have been recorded after that, whatever the
     clocks say; ``damage`` says what is wrong with the histories, of which there are ``files``. A
-    write set that was ``open_set_us`` old by then must have been decided.
+    write set that was ``open_set_us`` old by then must have been decided. ``settled``: {host: revision}
+    of rows that were read serially, so that what found that revision before will not apply.
     """
     started = time.perf_counter()
     histories = sort(events, later, rows_read_us)
@@ -125,7 +128,7 @@ def check(
     for host, writes in histories.writes.items():
         if host not in finals:
             checked.host(writes[0].cell, host, None, writes)
-    operations, contradictions = settled(histories.operations)
+    operations, contradictions = answers(histories.operations)
     lives = Lives(found, checked, histories.writes, operations, clock_error_us)
     lives.judge(histories.acknowledged, histories.ended)
     for event in histories.decided:
@@ -147,7 +150,9 @@ def check(
             f"cell {final.cell} at revision {final.row.rev}.",
         )
     clients = Told(found, checked, histories.writes, rows_read_us, clock_error_us)
-    clients.judge(operations, _open_traces(finals, histories))
+    open_ = _open_writes(histories.writes, finals, settled)
+    traces = frozenset(record.trace for write in open_ for record in write.put if record.trace)
+    clients.judge(operations, traces)
     for words in (*damage, *contradictions):
         found.unproved("", "", 0, words)
     return Verdict(
@@ -170,24 +175,41 @@ def check(
         cells=regions,
         shrunk=checked.shrunk,
         concurrent=histories.concurrent + checked.concurrent,
-        outcomes_open=checked.outcomes_open,
+        outcomes_open=len(open_),
         events=histories.events,
         seconds=round(time.perf_counter() - started, 3),
     )
 
 
-def _open_traces(finals: dict[str, FinalRow], histories: Histories) -> frozenset[str]:
-    """Trace ids of claims in writes of unknown outcome that found a row as it still is."""
-    if not histories.operations:
-        return frozenset()
-    return frozenset(
-        record.trace
-        for host, final in finals.items()
-        for write in histories.writes.get(host, ())
-        if write.rev == final.row.rev and write.outcome is WriteOutcome.UNKNOWN
-        for record in write.put
-        if record.trace
-    )
+def open_outcomes(
+    events: Iterable[Event], later: Iterable[Event], rows: Iterable[FinalRow]
+) -> dict[str, int]:
+    """Hosts with a write that found their last revision and never had its answer, and when the last
+    such write was sent, in microseconds."""
+    writes: dict[str, list[Write]] = defaultdict(list)
+    for event in itertools.chain(events, later):
+        if isinstance(event, Write):
+            writes[event.host].append(event)
+    found: dict[str, int] = {}
+    for write in _open_writes(writes, {final.row.host: final for final in rows}, {}):
+        found[write.host] = max(found.get(write.host, 0), write.started_us)
+    return found
+
+
+def _open_writes(
+    writes: Mapping[str, Sequence[Write]],
+    finals: Mapping[str, FinalRow],
+    settled: Mapping[str, int],
+) -> list[Write]:
+    """Writes without an answer that found a row as it still is, and may yet change it."""
+    found: list[Write] = []
+    for host, final in finals.items():
+        own, last = writes.get(host, ()), final.row.rev
+        if settled.get(host) != last and any(
+            write.rev == last and write.outcome is WriteOutcome.UNKNOWN for write in own
+        ):
+            found += links(own).unknown.get(last, ())
+    return found
 
 
 def _passed(found: Findings) -> Passed:

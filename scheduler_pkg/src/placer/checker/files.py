@@ -27,8 +27,9 @@ CHUNK_BYTES: Final = 8 << 20
 #: Stories of damage kept for one file; the first ones say what happened to it.
 DAMAGES_MAX: Final = 5
 
-#: How much earlier than its row in the name service a process may have opened its history.
-OPENED_BEFORE_MS: Final = 60_000
+#: How much earlier than its row in the name service a process may have opened its history: it does
+#: so first of all, and tells the name service once it has reached the store.
+OPENED_BEFORE_MS: Final = 600_000
 
 
 class Number(Struct):

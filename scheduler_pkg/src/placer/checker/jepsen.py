@@ -16,8 +16,8 @@ import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, TextIO
 
-from placer.checker.clients import settled
-from placer.history import Answer, Event, Operation
+from placer.checker.clients import answers
+from placer.history import Answer, Event, Operation, OperationKind
 
 _TYPES: Final = {Answer.OK: "ok", Answer.REFUSED: "fail", Answer.UNKNOWN: "info"}
 
@@ -44,7 +44,7 @@ class Keyword(str):
 
 def write(file: TextIO, events: Iterable[Event]) -> int:
     """Write the operations among ``events``; how many lines there are."""
-    operations, _ = settled(event for event in events if isinstance(event, Operation))
+    operations, _ = answers(event for event in events if isinstance(event, Operation))
     file.writelines(edn(entry) + "\n" for entry in history(operations))
     return 2 * len(operations)
 
@@ -97,24 +97,26 @@ class _Numbers:
 
 
 def _asked(operation: Operation) -> dict[Keyword, object]:
+    """What the client knew when it began: not yet which request its claim is of."""
+    known = operation.request if operation.kind is not OperationKind.CLAIM else ""
     return {
         Keyword("client"): operation.process,
         Keyword("region"): operation.region,
         Keyword("cell"): operation.cell,
-        Keyword("request"): operation.request or None,
+        Keyword("request"): known or None,
         Keyword("resources"): dict(operation.resources),
         Keyword("count"): operation.of,
     }
 
 
 def _told(operation: Operation) -> dict[Keyword, object]:
-    told: dict[Keyword, object] = {
+    return {
         **_asked(operation),
+        Keyword("request"): operation.request or None,
         Keyword("revision"): operation.rev or None,
         Keyword("stage"): Keyword(operation.stage) if operation.stage else None,
         Keyword("claims"): list(operation.claims),
     }
-    return told
 
 
 def edn(value: object) -> str:

@@ -35,7 +35,7 @@ class Life(Struct):
 
     ``made_rev`` put it on its row (0: not known), under ``tag`` if a write set did. ``built_us`` is
     when it was certainly built and ``left_us`` when it may have begun to go; 0: never. ``share``: an
-    entry of a pool, a group or a quota that goes with a claim on a host.
+    entry of a pool, a group or a quota: no place of an instance.
     """
 
     host: str

@@ -46,7 +46,6 @@ class Rows:
         self.revisions = 0
         self.shrunk = 0
         self.concurrent = 0
-        self.outcomes_open = 0
 
     def host(self, cell: str, host: str, row: HostRow | None, writes: list[Write]) -> None:
         name = f"host {row.name if row and row.name else host} of cell {cell}"
@@ -56,7 +55,6 @@ class Rows:
         if row is None:
             self._no_row(cell, host, name, found)
             return
-        self.outcomes_open += row.rev in found.unknown
         self._not_lost(cell, host, name, row, found)
         chain, replayer = self._best(host, row, found)
         self.revisions += len(chain.writes)
@@ -77,7 +75,7 @@ class Rows:
             self._hole(cell, host, name, row, found, chain, replayer)
         elif difference := replayer.differs_from(row):
             self._differs(cell, host, name, row, chain, difference)
-        self._claims(cell, host, name, replayer)
+        self._claims(cell, host, name, row.kind, replayer)
 
     def _doubled(self, cell: str, host: str, name: str, found: Links) -> None:
         for one, other in found.twice:
@@ -216,8 +214,9 @@ class Rows:
             if not life.dropped_rev and claim not in present:
                 del replayer.lives[claim]
 
-    def _claims(self, cell: str, host: str, name: str, replayer: Replayer) -> None:
+    def _claims(self, cell: str, host: str, name: str, kind: RowKind, replayer: Replayer) -> None:
         for claim, life in replayer.lives.items():
+            life.share = life.share or kind is not RowKind.HOST
             other = self.lives.setdefault(claim, life)
             if other is not life:
                 self._found.violated(

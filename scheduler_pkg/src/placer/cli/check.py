@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
-import time
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 import typer
-from msgspec import Struct
 
 from placer import settings as config
-from placer.checker import files, jepsen
-from placer.checker.core import FinalRow, check
+from placer.checker import files, final, jepsen
+from placer.checker.core import check, open_outcomes
 from placer.checker.verdict import Passed, Verdict
-from placer.errors import InvalidInput, PlacerError
-from placer.history import Event, now_us
-from placer.model.records import ClaimState
-from placer.model.service import Service
+from placer.cli.exits import Ended, Exit
+from placer.errors import InvalidInput
+from placer.history import Event
 
 #: Exit codes beside 0 (proved) and 2 (bad input).
 EXIT_VIOLATED: Final = 1
@@ -30,9 +27,6 @@ _JEPSEN: Final = "jepsen"
 
 #: Times of ``writeset_timeout_s`` after which recovery must have decided a write set.
 _SETS_DECIDED_WITHIN: Final = 4
-
-_SETTLE_EVERY_S: Final = 1.0
-_UNFINISHED: Final = frozenset({ClaimState.CLAIMED, ClaimState.BUILDING})
 
 
 def command(
@@ -57,7 +51,10 @@ def command(
     ] = None,
     export: Annotated[
         tuple[str, Path] | None,
-        typer.Option(help="Also write what clients did for other checkers.", metavar="jepsen FILE"),
+        typer.Option(
+            help="Also write what clients did for other checkers: jepsen FILE.",
+            metavar="jepsen FILE",
+        ),
     ] = None,
 ) -> None:
     """Check every host's history, revision by revision, against its row in the store.
@@ -73,16 +70,16 @@ def command(
             f"Histories cannot be exported as {export[0]!r}.", remedy=f"Use {_JEPSEN}."
         )
     files.find(directories)
+    # Millions of small values that form no cycles: the collector would only walk them over and over.
+    gc.disable()
     try:
-        seen = asyncio.run(_rows(configured, directories, settle_s, deadline_s))
+        seen, loaded = asyncio.run(_read(configured, directories, settle_s, deadline_s))
     except TimeoutError:
-        raise PlacerError(
+        raise Ended(
+            Exit.UNAVAILABLE,
             f"The rows of all cells were not read in {deadline_s:g} s.",
             remedy="See whether every cell answers, or allow more with --deadline-s.",
         ) from None
-    # Millions of small values that form no cycles: the collector would only walk them over and over.
-    gc.disable()
-    loaded = files.load(files.find(directories), seen.sizes)
     cells = {cell.name: cell.region for cell in configured.cluster.cells}
     absent = files.missing(loaded.opened, seen.services, list(cells), expect or [])
     loaded.counts.missing = len(absent)
@@ -97,6 +94,7 @@ def command(
         later=loaded.later,
         damage=[*loaded.damage, *absent],
         files=loaded.counts,
+        settled=seen.settled,
         open_set_us=int(configured.cluster.writeset_timeout_s * _SETS_DECIDED_WITHIN * 1e6),
     )
     _write(out, verdict)
@@ -106,47 +104,17 @@ def command(
         raise typer.Exit(EXIT_VIOLATED if violated else EXIT_INCOMPLETE)
 
 
-class Seen(Struct):
-    """What the store said, and when: the histories had these ``sizes`` before it was asked."""
-
-    began_us: int
-    sizes: dict[Path, int]
-    rows: list[FinalRow]
-    services: list[Service]
-
-
-async def _rows(
+async def _read(
     configured: config.Settings, directories: list[Path], settle_s: float, deadline_s: float
-) -> Seen:
-    """All host rows of all cells, and the processes that the name service knows.
-
-    Read before the histories: what those tell later is younger. Read again, for at most
-    ``settle_s``, while claims are on their way to being built, or write sets to being decided.
-    """
-    from placer.store import open_cells  # the driver is slow to import: only when needed
-
-    settled_by = time.monotonic() + settle_s
+) -> tuple[final.Seen, files.Loaded]:
+    """The rows in the end, and the histories; read anew where rows had to be settled in between."""
     async with asyncio.timeout(deadline_s):
-        stores = await open_cells(configured)
-        try:
-            services = await stores.services.all()
-            while True:
-                began_us, sizes = now_us(), files.sizes(files.find(directories))
-                rows = [
-                    FinalRow(cell=cell.name, row=row)
-                    for cell in configured.cluster.cells
-                    async for row in (await stores.cell(cell.name)).scan_rows()
-                ]
-                if time.monotonic() >= settled_by or not any(map(_on_the_way, rows)):
-                    return Seen(began_us, sizes, rows, services)
-                await asyncio.sleep(_SETTLE_EVERY_S)
-        finally:
-            await stores.close()
-
-
-def _on_the_way(final: FinalRow) -> bool:
-    """Whether somebody still has work with a claim of this host."""
-    return any(claim.tag or claim.state in _UNFINISHED for claim in final.row.claims)
+        seen = await final.read(configured, directories, settle_s)
+        loaded = files.load(files.find(directories), seen.sizes)
+        if open_ := open_outcomes(loaded.events, loaded.later, seen.rows):
+            await final.settle(configured, seen, open_)
+            loaded = files.load(files.find(directories), seen.sizes)
+        return seen, loaded
 
 
 def _write(out: Path, verdict: Verdict) -> None:

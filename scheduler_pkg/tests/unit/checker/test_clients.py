@@ -47,6 +47,15 @@ GOOD: list[tuple[str, list[Event], FinalRow]] = [
         [*ROW, asked(1, UNKNOWN), asked(1, request="for-a", claims=("a",))],
         final(101, A),
     ),
+    (
+        "a look names several claims that no scheduler lived to acknowledge",
+        [
+            made(),
+            wrote(100, A, built("b", "trace-1")),
+            asked(2, kind=READ, request="for-a", claims=("a", "b")),
+        ],
+        final(101, A, built("b", "trace-1")),
+    ),
     ("refused: nothing is there", [made(), asked(1, REFUSED, code="no_valid_host")], final(100)),
     (
         "refused: what it had tried is on its way out",

@@ -472,3 +472,17 @@ def test_booked_is_the_promised_share_of_each_class() -> None:
     booked = claim("a", gpu={"gpu0": 500})
     verdict = judge([made(), wrote(100, booked)], final(101, booked))
     assert verdict.booked == {"nyc": {"CUSTOM_GPU_MILLI": 0.25, "VCPU": 0.25}}
+
+
+def test_host_may_have_many_slices_of_a_pool() -> None:
+    """A pool's entries are a host's, as often as it took some: no allocation sets of a consumer."""
+    slices = [
+        msgspec.structs.replace(claim(name, state=BUILT), consumer="h9", request="")
+        for name in ("a", "b")
+    ]
+    seen = final(102, *slices)
+    pool = msgspec.structs.replace(seen.row, kind=RowKind.POOL)
+    events: list[Event] = [made(), wrote(100, slices[0]), wrote(101, slices[1])]
+    verdict = judge(events, msgspec.structs.replace(seen, row=pool))
+    assert verdict.verdict is Passed.PASSED, verdict.violations
+    assert judge(events, seen).verdict is Passed.VIOLATED

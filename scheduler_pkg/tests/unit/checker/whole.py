@@ -108,25 +108,30 @@ def acknowledged(name: str, **more: Any) -> Acknowledged:
     return msgspec.structs.replace(told(name), **more)
 
 
+def decided(state: Decision, at_us: int, rows: tuple[RowKey, ...] = ()) -> Decided:
+    return Decided(
+        process="scheduler-1",
+        writeset=T,
+        state=state,
+        outcome=WriteOutcome.APPLIED,
+        at_us=at_us,
+        rows=rows,
+    )
+
+
 def good() -> History:
     """The story above."""
-    decided = {"process": "scheduler-1", "writeset": T, "outcome": WriteOutcome.APPLIED}
-    manifest = {"request": "for-m", "of": 2}
+    manifest: dict[str, Any] = {"request": "for-m", "of": 2}
     events: list[Event] = [
         made(),
         msgspec.structs.replace(made(), host=OTHER),
         wrote(100, record("a")),
         wrote(101, record("a", BUILDING)),
         wrote(102, record("a", BUILT)),
-        Decided(
-            **decided,
-            state=Decision.PREPARING,
-            at_us=1035,
-            rows=(RowKey(CELL, HOST), RowKey(CELL, OTHER)),
-        ),
+        decided(Decision.PREPARING, 1035, rows=(RowKey(CELL, HOST), RowKey(CELL, OTHER))),
         wrote(103, tagged("m1")),
         there(100, tagged("m2")),
-        Decided(**decided, state=Decision.COMMITTED, at_us=1046),
+        decided(Decision.COMMITTED, 1046),
         wrote(104, record("m1"), committed=(T,)),
         there(101, record("m2"), committed=(T,)),
         wrote(105, record("m1", BUILDING)),

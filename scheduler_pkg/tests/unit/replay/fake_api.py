@@ -11,7 +11,9 @@ from itertools import count
 import httpx
 import msgspec
 
+from placer import tracing
 from placer.claims.operations import AddClaim, Refusal
+from placer.history import ClientHistory
 from placer.model import ids
 from placer.model.host_view import summarize
 from placer.model.messages import HostReport
@@ -37,19 +39,21 @@ class Deployment:
         }
         self.trouble: Trouble = lambda cell, spec: None
         self.posted: list[tuple[str, RequestSpec]] = []
+        #: Trace ids of the posts.
+        self.traces: list[str] = []
         self.requests: dict[str, Request] = {}
         self.unfinished: set[str] = set()
         self.under_way = 0
         self.under_way_max = 0
         self._numbers = count(1)
 
-    def target(self, cell: str, token: str = TOKEN) -> Target:
+    def target(self, cell: str, token: str = TOKEN, history: ClientHistory | None = None) -> Target:
         client = httpx.AsyncClient(
             base_url=f"http://{cell}",
             headers={"Authorization": f"Bearer {token}"},
             transport=httpx.MockTransport(self._answer),
         )
-        return Target(cell, client)
+        return Target(cell, client, history)
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         cell, path = request.url.host, request.url.path
@@ -62,6 +66,7 @@ class Deployment:
         if request.method == "GET":
             decided = self.requests[path.rsplit("/", 1)[1]]
             return httpx.Response(200, content=msgspec.json.encode(decided))
+        self.traces.append(tracing.given_in(request.headers.get(tracing.HEADER, "")))
         self.under_way += 1
         self.under_way_max = max(self.under_way_max, self.under_way)
         await asyncio.sleep(0.001)
