@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import time
 import tomllib
 import uuid
@@ -24,6 +25,7 @@ import httpx
 from deployment import Deployment, docker
 
 READY_S = 60
+_KILLED = 128 + signal.SIGKILL
 _JOURNAL = "/var/lib/placer/journal"
 
 #: What the fixture ``make_lab`` is: cell, hosts by their names' endings -> the trait that they have.
@@ -176,8 +178,13 @@ def died_at(container: str) -> float:
 
 def has_died(container: str) -> bool:
     """Whether the container ended by a kill."""
+    return exit_code(container) == _KILLED
+
+
+def exit_code(container: str) -> int | None:
+    """How the container ended; None: it runs."""
     state = json.loads(docker("inspect", "--format", "{{json .State}}", container))
-    return not state["Running"] and state["ExitCode"] == 137
+    return None if state["Running"] else int(state["ExitCode"])
 
 
 def until(done: Callable[[], Any], *, seconds: float, what: str) -> Any:
@@ -275,7 +282,10 @@ def _wait_ready(like: dict[str, Any], container: str) -> None:
         try:
             answer = httpx.get(f"{url}/readyz", timeout=2)
         except httpx.HTTPError:
-            return has_died(container)
+            ended = exit_code(container)
+            if ended is not None and ended != _KILLED:
+                docker("start", container)  # its store was slow: a start that failed is repeated
+            return ended == _KILLED
         return answer.status_code == httpx.codes.OK
 
     until(ready, seconds=READY_S, what=f"{container} serves")
