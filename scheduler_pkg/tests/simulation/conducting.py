@@ -147,7 +147,7 @@ class Process:
             named=self._named,
             clock_ms=now_ms,
         )
-        self.quota_list = QuotaList(world.quotas)
+        self.quota_list = QuotaList(world.quotas, [known.name for known in own.cluster.cells])
         for quota in world.quotas.values.values():
             self.quota_list.put(quota)  # a process reads the list before it serves
         self.releasing = Releasing(
@@ -188,6 +188,7 @@ class Process:
             self.writer,
             history,
             world.notified,
+            self.quotas,
         )
         self.conductor = Conductor(
             own, self.requests, placing, self.releasing, moving, history, world.notified, rng=rng

@@ -118,7 +118,7 @@ class SchedulerProcess:
         recovery = Recovery(
             stores, self._writer, cluster, self._history, tell=self._lapsed, named=self._named
         )
-        known_quotas = QuotaList(stores.catalog.quotas)
+        known_quotas = QuotaList(stores.catalog.quotas, [cell.name for cell in cluster.cells])
         await known_quotas.refresh()
         releasing = Releasing(
             requests,
@@ -159,6 +159,7 @@ class SchedulerProcess:
             self._writer,
             self._history,
             self._notify,
+            self.quotas,
         )
         self.conductor = Conductor(
             settings,

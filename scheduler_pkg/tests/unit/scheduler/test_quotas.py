@@ -47,7 +47,7 @@ class Scene:
         self.defined = MemoryQuotas()
         self.held: dict[str, Holding] = {}
         self.listed = 0
-        self.known = QuotaList(self.defined)
+        self.known = QuotaList(self.defined, ("c1", "c2"))
         recovery = Recovery(cells, self.writer, SETTINGS.cluster, history)
         self.rows = QuotaRows(
             SETTINGS, cells, self.known, self.writer, recovery, self._held, rng=rng
