@@ -40,12 +40,11 @@ class QuotaSpec(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=T
 
 
 class Quota(Struct, frozen=True, omit_defaults=True):
-    """A quota. ``rev`` orders what was put: it is the stored row's and only grows. As it is stored it has
-    no ``slices`` if it is divided equally among all cells there are (``stored``, ``among``).
-    """
+    """A quota as it is stored. ``rev`` orders what was put: it is the stored row's and only grows."""
 
     project: str
     limits: dict[str, int]
+    #: Stored empty where it is divided equally among all cells there are (``stored``, ``among``).
     slices: dict[str, dict[str, int]]
     rev: int = 0
 
