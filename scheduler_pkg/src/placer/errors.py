@@ -22,6 +22,7 @@
     ├── Internal                 a fault of the service
     └── StoreError               the store did not answer as hoped
         ├── StoreUnavailable     NOT_APPLIED: refused before anything was written
+        │   └── StoreOverloaded  it is Overloaded too: the bound on statements under way
         └── StoreUnknown         UNKNOWN: the write may have happened and may yet happen
 
 A caller branches on the class or on ``code``, never on the words. ``table()`` lists them all;
@@ -222,6 +223,10 @@ class StoreUnavailable(StoreError):
     """The store could not be reached, or too few of its replicas; nothing was written."""
 
     code = "placer.store_unavailable"
+
+
+class StoreOverloaded(Overloaded, StoreUnavailable):
+    """Too many statements to a cell are under way; this one was not sent. Its code is Overloaded's."""
 
 
 class StoreUnknown(StoreError):

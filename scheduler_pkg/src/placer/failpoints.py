@@ -44,6 +44,7 @@ POINTS: Final[dict[str, str]] = {
     "move.fenced": "The claim on a host that is down is deleting; the request does not say so.",
     "move.swapped": "The request says that an instance is where it moved to; its old claim stands.",
     "move.left": "The old claim of a moved instance is given up; the request still names it.",
+    "move.grown": "A quota gave what a resize needs more; the claim has its old size.",
     "move.resized": "A claim has its new size; the request does not say so.",
     "recovery.before_take": "An open request was found that nobody works on.",
     "recovery.taken": "An open request was taken over; nobody works on it yet.",

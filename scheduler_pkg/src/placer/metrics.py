@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -12,6 +12,14 @@ lwt_seconds = Histogram(
 lwt_unknown = Counter("placer_lwt_unknown_total", "LWTs whose answer was lost.", ["cell"])
 claim_conflicts = Counter(
     "placer_claim_conflicts_total", "LWTs that lost, by what was heard.", ["cell", "outcome"]
+)
+store_in_flight = Gauge(
+    "placer_store_statements_in_flight",
+    "Statements under way, of at most store.inflight_max.",
+    ["cell"],
+)
+store_overloaded = Counter(
+    "placer_store_overloaded_total", "Statements not sent: too many were under way.", ["cell"]
 )
 group_size = Histogram(
     "placer_group_size",

@@ -114,6 +114,9 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """Connection to Cassandra. ``address_map``: WAN to private addresses of the own region.
 
     ``request_timeout_s`` bounds one statement; raise it on a WAN with RTTs over a second.
+    ``inflight_max`` statements to one cell are under way at once, and as many may wait for that; more
+    are refused. 1024 keeps the 128 threads of each of a cell's nodes busy, over a WAN too, and what
+    waits in memory small; the driver itself would take 32,768 for each node.
     """
 
     username: str
@@ -122,6 +125,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     request_timeout_s: float = 5.0
     connect_timeout_s: float = 10.0
     reconnect_s: float = 1.0
+    inflight_max: int = 1024
 
 
 class Api(Struct, frozen=True, forbid_unknown_fields=True):
@@ -418,6 +422,10 @@ def check(settings: Settings) -> None:
             settings.store is not None
             and settings.store.request_timeout_s >= cluster.claim_deadline_s,
             "store.request_timeout_s must be below cluster.claim_deadline_s",
+        ),
+        (
+            settings.store is not None and not 16 <= settings.store.inflight_max <= 16_384,
+            "store.inflight_max must be 16 to 16384",
         ),
     ]
     wrong = [text for bad, text in problems if bad]

@@ -78,7 +78,7 @@ def race(faults: Faults, without: str = "") -> Scenario:
 
 
 def race_and_lapse(faults: Faults, without: str = "") -> Scenario:
-    """The same, and the lease on the first host may end."""
+    """Two schedulers work on one request, and the lease on the first host may end."""
     model = Life(without)
     workers = (_worker(model, "w1", "A", "B"), _worker(model, "w2", "A", "B"))
     others = (_agent(model, "A"), _sweeper(model, "A"))
@@ -126,7 +126,7 @@ def manifest(faults: Faults, without: str = "") -> Scenario:
 
 
 def rival(faults: Faults, without: str = "") -> Scenario:
-    """The same, and a claim that wants one of the rows."""
+    """One manifest over two rows, and a claim that wants one of them."""
     model = Sets({"T": Plan(("A", "B"))}, without)
     rows = {"A": Row(1), "B": Row(1)}
     claim = Process("x", model.claim, ("x", "B"))

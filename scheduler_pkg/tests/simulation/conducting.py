@@ -161,7 +161,7 @@ class Process:
             named=self._named,
             clock_ms=now_ms,
         )
-        self.quota_list = QuotaList(world.quotas)
+        self.quota_list = QuotaList(world.quotas, [known.name for known in own.cluster.cells])
         for quota in world.quotas.values.values():
             self.quota_list.put(quota)  # a process reads the list before it serves
         self.releasing = Releasing(
@@ -204,6 +204,7 @@ class Process:
             world.notified,
             world.show_move,
             world.show_lost,
+            self.quotas,
         )
         self.conductor = Conductor(
             own, self.requests, placing, self.releasing, moving, history, world.notified, rng=rng

@@ -30,6 +30,7 @@ POINTS = {
     "move.named": MoveKind.MOVE,
     "move.swapped": MoveKind.MOVE,
     "move.left": MoveKind.MOVE,
+    "move.grown": MoveKind.RESIZE,
     "move.resized": MoveKind.RESIZE,
     "move.fenced": MoveKind.EVACUATE,
 }

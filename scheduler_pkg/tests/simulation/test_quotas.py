@@ -13,9 +13,10 @@ from placer import failpoints
 from placer.model import quotas, records
 from placer.model.quotas import QuotaSpec
 from placer.model.records import RowKind
-from placer.model.request import Request, Stage
+from placer.model.request import MoveKind, Request, Stage
 
 from .conducting import CELLS, World
+from .moving_world import MovingWorld
 from .test_conductor_sim import simulate
 
 SEEDS = range(20)
@@ -125,3 +126,107 @@ def test_no_share_is_lost_with_a_process(seed: int, point: str) -> None:
         assert not world.unsettled()
 
     simulate(world, scenario())
+
+
+class ResizingWorld(QuotaWorld, MovingWorld):
+    """A world with quotas whose instances are resized."""
+
+    async def resized(self, asked: Request, vcpu: int) -> int:
+        """Have the request's instance resized; what it is then."""
+        (here,) = self.stored(asked).placements
+        await self.ask_move(
+            self.stored(asked), here.instance, MoveKind.RESIZE, resources={"VCPU": vcpu}
+        )
+        await self.until(lambda: not self.stored(asked).moves, 60, "the resize is over")
+        return self.size(asked)
+
+    def size(self, asked: Request) -> int:
+        """What the request's instance has on its host."""
+        (here,) = self.stored(asked).placements
+        record = self.stores[here.cell].rows[here.host].find(here.claim)
+        assert record is not None
+        return -sum(record.amounts.values())
+
+
+@pytest.mark.parametrize("point", ["", "move.grown", "move.resized", "claim.after_lwt"])
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
+def test_a_resize_in_place_asks_the_quota(seed: int, point: str) -> None:
+    """Grows by what is left and no further, says why, and gives back what it shrinks by; also if the
+    process that does it dies on the way."""
+    world = ResizingWorld(seed)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a", vcpu=16)
+        await world.put(limits={"VCPU": 6}, cells={"c1": 1})
+        watching = asyncio.create_task(world.watch())
+        one, other = built(await world.all_asked(2, resources={"VCPU": 2}, deadline_s=30.0))
+        failpoints.on_reach = world.dies_twice_at(point) if point else None
+        assert await world.resized(one, 4) == 4
+        await world.until(lambda: world.used() == 6, 5, "the slice is used up")
+        assert await world.resized(other, 3) == 2
+        assert "Project default has 2 of 6 VCPU left in cell c1, 3 are asked for" in str(
+            [change.why for change in world.stored(other).changes]
+        )
+        assert await world.resized(one, 1) == 1
+        await world.until(lambda: world.used() == 3, 5, "what it shrank by is there again")
+        assert await world.resized(other, 5) == 5
+        await world.until(lambda: world.used() == 6, 5, "and can be had")
+        failpoints.on_reach = None
+        for asked in (one, other):
+            await world.intake.cancel(asked.id)
+        await world.until(lambda: world.used() == 0, 40, "all of it comes back")
+        watching.cancel()
+        await world.until(lambda: not world.unsettled(), 40, "everything is settled")
+
+    simulate(world, scenario())
+
+
+def test_what_the_host_refuses_is_given_back() -> None:
+    """The quota has room for the new size and the host has not: nothing stays taken."""
+    world = ResizingWorld(1)
+
+    async def scenario() -> None:
+        world.start_all()
+        await world.host("a", vcpu=4)
+        await world.put(limits={"VCPU": 20}, cells={"c1": 1})
+        (one,) = built(await world.all_asked(1, resources={"VCPU": 2}))
+        assert await world.resized(one, 8) == 2
+        await world.until(lambda: world.used() == 2, 5, "it is what it was")
+
+    simulate(world, scenario())
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: f"seed-{seed}")
+def test_a_cell_that_is_added_has_its_slice(seed: int) -> None:
+    """A quota that is divided equally was put before there was the cell; nobody puts it again."""
+    world = QuotaWorld(seed)
+
+    async def scenario() -> None:
+        world.start_all()
+        for process in world.processes.values():
+            process.quota_list._cells = CELLS[:1]  # a deployment of one cell
+        for cell in CELLS[:2]:
+            await world.host(f"{cell}-h", 32, cell)
+        spec = QuotaSpec(limits={"VCPU": 4 * len(CELLS)})
+        whole = quotas.new_quota("default", spec, CELLS[:1])
+        await world.quotas.put("default", quotas.stored(whole, spec))
+        for process in world.processes.values():
+            await process.quota_list.refresh()
+        first = await world.all_asked(5, resources={"VCPU": 2}, cell=CELLS[0])
+        assert len(built(first)) == min(5, 2 * len(CELLS))
+        for process in list(world.processes.values()):
+            process.die()
+        world.start_all()
+        await world.until(lambda: slice_of(world, CELLS[0]) == 4, 10, "the old cell takes it in")
+        done = await world.all_asked(4, resources={"VCPU": 2}, cell=CELLS[1])
+        assert len(built(done)) == 2, [(one.stage, one.reason) for one in done]
+        assert slice_of(world, CELLS[1]) == 4
+
+    simulate(world, scenario())
+
+
+def slice_of(world: QuotaWorld, cell: str) -> int:
+    """The cell's slice as its row has it; 0 without a row."""
+    row = world.stores[cell].rows.get(quotas.row_id(cell, "default"))
+    return records.inventories(row.records)["VCPU"].total if row is not None else 0

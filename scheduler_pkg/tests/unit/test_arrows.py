@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "history": {"model"},
     "directory": {"model", "store"},
     "http": {"logs", "metrics"},
-    "store": {"model"},
+    "store": {"model", "metrics"},
     "claims": {"model", "store", "history", "metrics"},
     "scheduler": {
         *("model", "store", "claims", "history", "metrics", "http", "logs"),

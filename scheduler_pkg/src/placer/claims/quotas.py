@@ -19,8 +19,9 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from placer.claims.operations import Change, Refusal, with_records
+from placer.claims.operations import TAGGED, Change, Refusal, swap, with_records
 from placer.model import quotas, records
+from placer.model.quotas import Quota
 from placer.model.records import (
     ClaimState,
     HostRow,
@@ -51,6 +52,12 @@ def shortage_of(reason: str, cell: str) -> Shortage | None:
 def row_rev(row: HostRow) -> int:
     """The revision of the quota that the row follows."""
     return next((int(r.data.get(_REV, "0")) for r in row.records if not r.is_claim), 0)
+
+
+def follows(row: HostRow, quota: Quota, cell: str) -> bool:
+    """Whether the row of ``cell`` has the slice of ``quota``, or of a newer one."""
+    rev = row_rev(row)
+    return rev > quota.rev or (rev == quota.rev and limits(row) == quota.slice_of(cell))
 
 
 def limits(row: HostRow) -> dict[str, int]:
@@ -117,6 +124,78 @@ class TakeShare(Struct, frozen=True):
             created_ms=now_ms,
             data={"anchor": self.claim},
         )
+
+
+class GrowShare(Change, frozen=True):
+    """On a quota row: ``claim`` takes ``amounts`` more, for the ``turn``-th resize of its instance.
+
+    An entry of its own, so that what was there stays as it is: an instance that was there before the
+    quota goes on without a share of that part. It goes with its claim, as every share does. Before the
+    host's row is changed; if that is refused, ``Release`` of ``id`` gives it back.
+    """
+
+    claim: str
+    consumer: str
+    amounts: dict[str, int]
+    turn: int
+
+    @property
+    def id(self) -> str:
+        return f"{quotas.share_id(self.claim)}.{self.turn}"
+
+    def done(self, row: HostRow) -> bool:
+        return row.find(self.id) is not None
+
+    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        if self.done(row):
+            return row
+        share = TakeShare(self.claim, self.consumer, self.amounts).entry(row, now_ms, "")
+        if isinstance(share, Refusal):
+            return share
+        return with_records(row, (*row.records, msgspec.structs.replace(share, id=self.id)))
+
+
+class CapShares(Change, frozen=True):
+    """On a quota row: the shares of ``claim`` are together no more than ``amounts``, which is what it has
+    now; the rest is given back. Nothing grows, so any number may do it at any time after the resize."""
+
+    claim: str
+    amounts: dict[str, int]
+
+    def _shares(self, row: HostRow) -> list[Record]:
+        return [r for r in row.claims if r.data.get("anchor") == self.claim]
+
+    def _over(self, row: HostRow) -> dict[str, int]:
+        taken: dict[str, int] = {}
+        for share in self._shares(row):
+            for name, amount in share.amounts.items():
+                taken[name] = taken.get(name, 0) - amount
+        return {
+            name: total - self.amounts.get(name, 0)
+            for name, total in taken.items()
+            if total > self.amounts.get(name, 0)
+        }
+
+    def done(self, row: HostRow) -> bool:
+        return not self._over(row)
+
+    def apply(self, row: HostRow, now_ms: int) -> HostRow | Refusal:
+        over, shares = self._over(row), self._shares(row)
+        if over and any(share.tag for share in shares):
+            return Refusal(TAGGED)
+        for share in shares:
+            kept = dict(share.amounts)
+            for name in over.keys() & kept.keys():
+                back = min(over[name], -kept[name])
+                kept[name] += back
+                over[name] -= back
+            row = swap(row, msgspec.structs.replace(share, amounts=_some(kept)))
+        return row
+
+
+def _some(amounts: dict[str, int]) -> dict[str, int]:
+    """``amounts`` without what is nothing."""
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 class SetQuota(Change, frozen=True):

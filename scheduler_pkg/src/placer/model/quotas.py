@@ -2,8 +2,9 @@
 
 A limit is divided into a *slice* for each cell when it is put, and each cell keeps its own slice: a
 row of kind ``quota`` beside its hosts, whose inventories are the slice and whose claims are the
-*shares* that instances have of it. A cell that is cut off goes on with its slice. Slices are stored
-as they were divided: a cell that is added later has none until the quota is put again.
+*shares* that instances have of it. A cell that is cut off goes on with its slice. Slices that somebody
+chose are stored; a quota that is divided equally is stored without, and every process divides it among
+the cells that it knows: so a cell that is added has its slice from its first moment.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from placer.errors import InvalidInput, UnknownCell
@@ -42,6 +44,7 @@ class Quota(Struct, frozen=True, omit_defaults=True):
 
     project: str
     limits: dict[str, int]
+    #: Stored empty where it is divided equally among all cells there are (``stored``, ``among``).
     slices: dict[str, dict[str, int]]
     rev: int = 0
 
@@ -119,6 +122,18 @@ def new_quota(project: str, spec: QuotaSpec, cells: Sequence[str]) -> Quota:
                 field="cells",
             )
     return Quota(project, dict(spec.limits), _slices(spec, cells))
+
+
+def stored(quota: Quota, spec: QuotaSpec) -> Quota:
+    """``quota``, which was made of ``spec``, as it is stored."""
+    return quota if spec.cells else msgspec.structs.replace(quota, slices={})
+
+
+def among(quota: Quota, cells: Sequence[str]) -> Quota:
+    """A stored quota with its slices in a deployment of ``cells``, all of them in the settings' order."""
+    if quota.slices:
+        return quota
+    return msgspec.structs.replace(quota, slices=_divided(quota.limits, dict.fromkeys(cells, 1)))
 
 
 def _check_amounts(amounts: Mapping[str, int], field: str) -> None:

@@ -42,6 +42,7 @@ from placer.scheduler.claimer import Effort, Made, Writer
 from placer.scheduler.listing import LostInstance
 from placer.scheduler.moves_shown import MarkMoving
 from placer.scheduler.placing import Placing
+from placer.scheduler.quotas import Quotas
 from placer.scheduler.refusals import FLEETING, PASSING
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.targets import Placed
@@ -81,9 +82,11 @@ class Moving:
         tell: Tell,
         show: Show,
         lose: Lose,
+        quotas: Quotas,
     ) -> None:
         self._settings = settings
         self._stores = stores
+        self._quotas = quotas
         self._requests = requests
         self._placing = placing
         self._releasing = releasing
@@ -261,15 +264,27 @@ class Moving:
         )
 
     async def _resize_here(self, request: Request, move: Move, here: Placement) -> Request | None:
-        """Give the claim its new size where it is; None if it has no room there."""
-        demand = moves.demand_of(request, move.resources)
-        result = await self._submit(here, Resize(here.claim, demand))
-        if result is None:
+        """Give the claim its new size where it is; None if it has no room there, or the project none.
+
+        Before, the project's quota is asked for what is more; afterwards, what is less is given back.
+        """
+        try:
+            if not await self._quotas.grow(request, here, move.resources):
+                return None
+            failpoints.reach("move.grown")
+            demand = moves.demand_of(request, move.resources)
+            result = await self._submit(here, Resize(here.claim, demand))
+            if result is None:
+                return request
+            if isinstance(result, Refusal):
+                log.info("resized_elsewhere", claim=here.claim, why=result.reason)
+                await self._quotas.ungrow(request, here, move.resources)
+                return None
+            failpoints.reach("move.resized")
+            await self._quotas.shrink(request, here, move.resources)
+        except PlacerError as error:
+            log.info("move_waits", claim=here.claim, why=str(error))
             return request
-        if isinstance(result, Refusal):
-            log.info("resized_elsewhere", claim=here.claim, why=result.reason)
-            return None
-        failpoints.reach("move.resized")
         record = result.find(here.claim)
         if record is None:
             return request  # it is on its way out; who takes it out tells the request

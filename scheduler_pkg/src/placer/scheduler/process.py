@@ -120,7 +120,7 @@ class SchedulerProcess:
         recovery = Recovery(
             stores, self._writer, cluster, self._history, tell=self._lapsed, named=self._named
         )
-        known_quotas = QuotaList(stores.catalog.quotas)
+        known_quotas = QuotaList(stores.catalog.quotas, [cell.name for cell in cluster.cells])
         await known_quotas.refresh()
         releasing = Releasing(
             requests,
@@ -163,6 +163,7 @@ class SchedulerProcess:
             self._notify,
             self._show_move,
             self._show_lost,
+            self.quotas,
         )
         self.conductor = Conductor(
             settings,

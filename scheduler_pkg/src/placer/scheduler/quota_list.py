@@ -7,7 +7,7 @@ known: a cell that is cut off goes on with its slice.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from placer.claims.protocol import HostWriter
 from placer.model import quotas
@@ -19,10 +19,11 @@ Writer = Callable[[str], Awaitable[HostWriter]]
 
 
 class QuotaList:
-    """One per process."""
+    """One per process; ``cells`` are those of the deployment, as this process knows them."""
 
-    def __init__(self, defined: NamedStore[Quota]) -> None:
+    def __init__(self, defined: NamedStore[Quota], cells: Sequence[str]) -> None:
         self._defined = defined
+        self._cells = cells
         self._known: dict[str, Quota] = {}
 
     def of(self, project: str) -> Quota | None:
@@ -34,7 +35,8 @@ class QuotaList:
 
     async def refresh(self) -> list[Quota]:
         """Read the list again; those that are new or changed. Raises StoreError."""
-        found = await self._defined.page(limit=quotas.QUOTAS_MAX)
+        page = await self._defined.page(limit=quotas.QUOTAS_MAX)
+        found = [quotas.among(quota, self._cells) for quota in page]
         changed = [quota for quota in found if self._known.get(quota.project) != quota]
         self._known = {quota.project: quota for quota in found}
         return changed
@@ -43,4 +45,4 @@ class QuotaList:
         """Take in a quota that was just put, without waiting for the next reading."""
         known = self._known.get(quota.project)
         if known is None or known.rev < quota.rev:
-            self._known[quota.project] = quota
+            self._known[quota.project] = quotas.among(quota, self._cells)

@@ -1,7 +1,8 @@
 """Looking after quota rows: what a row follows, what it counts, what is left on it.
 
 A quota that changed is brought to the row of the own cell when the list is read again, or to any
-cell's by the first claim that needs it there.
+cell's by the first claim that needs it there. One that is divided equally changes with the cells of the
+deployment: a process that starts brings all quotas to its cell's rows, as it may know more of them.
 
 A row is put in order (``tidy``) in turn with all others, and before a refusal is believed: shares
 that a dead process left are given back, and what instances without a share hold is counted anew.
@@ -76,6 +77,8 @@ class QuotaRows:
         """Follow what is put, and put rows of the own cell in order, one at a time; for ever."""
         every_s = self._settings.scheduler.quota_refresh_s
         next_tidy = asyncio.get_running_loop().time()
+        for quota in self._known.all():
+            await self._follow_quietly(quota)
         while True:
             await asyncio.sleep(self._rng.uniform(0.8, 1.2) * every_s)
             try:
@@ -115,7 +118,7 @@ class QuotaRows:
         """
         async with self._lock(cell, quota.project):
             row = await self.read(cell, quota.project)
-            if row is not None and rows.row_rev(row) >= quota.rev:
+            if row is not None and rows.follows(row, quota, cell):
                 return row
             return await self._set(cell, quota, row)
 

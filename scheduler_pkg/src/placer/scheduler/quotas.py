@@ -3,6 +3,10 @@
 A request of a project without quota, or for nothing that its quota limits, is not touched by any of
 this. Another one's claims are write sets with the quota row of the cell they are made in. Before
 hosts are chosen the row is looked at, so that most of what must be refused costs one reading.
+
+A resize in place is no write set, as the claim stays what it is: what it needs more is taken of the
+slice first, then the host's row is changed, then what it needs less is given back. In this order the
+slice is never exceeded, and whoever resumes after a crash repeats all three.
 """
 
 from __future__ import annotations
@@ -16,15 +20,15 @@ import structlog
 from msgspec import Struct
 
 from placer.claims import quotas as rows
-from placer.claims.operations import AddClaim
-from placer.claims.quotas import EXCEEDED, UNDECIDED, TakeShare
+from placer.claims.operations import TAGGED, AddClaim, Operation, Refusal, Release
+from placer.claims.quotas import EXCEEDED, UNDECIDED, CapShares, GrowShare, TakeShare
 from placer.claims.writeset import Participant
-from placer.errors import PlacerError
+from placer.errors import Conflict, PlacerError
 from placer.model import quotas
-from placer.model.moves import sought_for
+from placer.model.moves import demand_of, sought_for
 from placer.model.quotas import Quota, QuotaView, SliceView
 from placer.model.records import HostRow
-from placer.model.request import Reason, Request, RequestSpec, Shortage
+from placer.model.request import Placement, Reason, Request, RequestSpec, Shortage
 from placer.scheduler.quota_list import QuotaList, Writer
 from placer.scheduler.quota_rows import QuotaRows
 from placer.settings import Settings
@@ -132,6 +136,64 @@ class Quotas:
         """Let write sets of others be decided."""
         await asyncio.sleep(self._rng.uniform(0.2, 1.0) * _PAUSE_S)
 
+    # -- a resize in place
+
+    async def grow(self, request: Request, here: Placement, size: Mapping[str, int]) -> bool:
+        """Take what the instance needs more of the slice to become of ``size``; False: it is not left.
+
+        To be done before its host's row is changed. Safe to repeat; raises PlacerError if nothing
+        can be said now.
+        """
+        quota = self._known.of(request.spec.project)
+        more = _growth(request, here, size)
+        if quota is None or quota.limits.keys().isdisjoint(more):
+            return True
+        operation = GrowShare(here.claim, here.instance, more, here.resizes + 1)
+        writer = await self._writer(here.cell)
+        row_id = quotas.row_id(here.cell, quota.project)
+        row = writer.known(row_id)
+        if row is None or not rows.follows(row, quota, here.cell):
+            await self._rows.follow(here.cell, quota)
+        for tidied in (False, True):
+            answer = await self._submit(here.cell, row_id, operation)
+            if not isinstance(answer, Refusal):
+                return True
+            if not is_exceeded(answer.reason):
+                raise Conflict(f"The quota row {row_id} is undecided: {answer.reason}.")
+            if not tidied:
+                await self._rows.tidy(here.cell, quota)
+        return False
+
+    async def shrink(self, request: Request, here: Placement, size: Mapping[str, int]) -> None:
+        """Give back what the instance does not need any more now that it is of ``size``. As ``grow``."""
+        spec = request.spec
+        quota = self._known.of(spec.project)
+        if quota is None or quota.limits.keys().isdisjoint(spec.demand.totals):
+            return
+        now = demand_of(request, dict(size)).totals
+        await self._settled(here.cell, quota, CapShares(here.claim, now))
+
+    async def ungrow(self, request: Request, here: Placement, size: Mapping[str, int]) -> None:
+        """Give back what ``grow`` took: the host has no room for it. As ``grow``."""
+        quota = self._known.of(request.spec.project)
+        more = _growth(request, here, size)
+        if quota is not None and not quota.limits.keys().isdisjoint(more):
+            grown = GrowShare(here.claim, here.instance, more, here.resizes + 1)
+            await self._settled(here.cell, quota, Release(grown.id))
+
+    async def _settled(self, cell: str, quota: Quota, operation: Operation) -> None:
+        """Have a row say what it cannot refuse for long; where there is no row there is nothing to say."""
+        row_id = quotas.row_id(cell, quota.project)
+        answer = await self._submit(cell, row_id, operation)
+        if isinstance(answer, Refusal) and answer.reason == TAGGED:
+            raise Conflict(f"The quota row {row_id} is undecided: {answer.reason}.")
+
+    async def _submit(self, cell: str, row_id: str, operation: Operation) -> HostRow | Refusal:
+        writer = await self._writer(cell)
+        return await writer.submit(
+            row_id, operation, deadline_s=self._settings.cluster.claim_deadline_s
+        )
+
     # -- in words
 
     async def _reason(self, quota: Quota, shortage: Shortage) -> Reason:
@@ -184,6 +246,13 @@ class Quotas:
         except (PlacerError, TimeoutError):
             return quotas.unseen(quota, cell)
         return slice_view(quota, cell, row)
+
+
+def _growth(request: Request, here: Placement, size: Mapping[str, int]) -> dict[str, int]:
+    """What an instance needs more of each class to become of ``size``."""
+    held = demand_of(request, here.resources or request.spec.resources).totals
+    wanted = demand_of(request, dict(size)).totals
+    return {n: amount - held.get(n, 0) for n, amount in wanted.items() if amount > held.get(n, 0)}
 
 
 def said(refused: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -53,6 +54,7 @@ from placer.store import statements
 from placer.store.catalog import CassandraCatalog, CassandraRequestIndex
 from placer.store.events import CassandraEvents
 from placer.store.hints import CassandraHints
+from placer.store.inflight import InFlight
 from placer.store.instances import CassandraInstances
 from placer.store.list_statements import LIST_STATEMENTS, TURN_STATEMENTS
 from placer.store.records import CassandraRecords, applied
@@ -162,10 +164,16 @@ class CassandraSession:
     """A session to one cell with its prepared statements, made awaitable."""
 
     def __init__(
-        self, cell: config.Cell, cluster: Cluster, session: Session, request_timeout_s: float
+        self,
+        cell: config.Cell,
+        cluster: Cluster,
+        session: Session,
+        request_timeout_s: float,
+        inflight_max: int,
     ) -> None:
         self.cell = cell
         self._request_timeout_s = request_timeout_s
+        self._in_flight = InFlight(cell.name, inflight_max)
         self._cluster = cluster
         self._session = session
         self._prepared: dict[str, PreparedStatement] = {}
@@ -204,7 +212,7 @@ class CassandraSession:
         again_until = loop.time() + self._request_timeout_s
         for attempt in range(1, _TRIES_MAX + 1):
             try:
-                rows, _ = await self._await(start(), statement)
+                rows, _ = await self._ask(start, statement)
                 return rows
             except StoreUnknown:
                 late = attempt == _TRIES_MAX or loop.time() >= again_until
@@ -220,8 +228,10 @@ class CassandraSession:
         bound.fetch_size = page_rows
         state: bytes | None = None
         while True:
-            future = self._session.execute_async(bound, timeout=None, paging_state=state)
-            rows, response = await self._await(future, statement)
+            rows, response = await self._ask(
+                partial(self._session.execute_async, bound, timeout=None, paging_state=state),
+                statement,
+            )
             for row in rows:
                 yield row
             if not response.has_more_pages:
@@ -257,18 +267,32 @@ class CassandraSession:
         except Exception as error:
             raise translate(error, first.name, self.cell.name) from error
 
-    async def _await(
-        self, response: ResponseFuture, statement: Statement
+    async def _ask(
+        self, start: Callable[[], ResponseFuture], statement: Statement
     ) -> tuple[list[tuple[Any, ...]], ResponseFuture]:
-        """The one place where a driver future becomes awaitable; waits for ``request_timeout_s``.
+        """Send one statement when it is its turn; its turn and its answer within ``request_timeout_s``."""
+        until = asyncio.get_running_loop().time() + self._request_timeout_s
+        await self._in_flight.take(statement.name, until)
+        try:
+            response = start()
+        except BaseException:
+            self._in_flight.give()
+            raise
+        return await self._await(response, statement, until)
+
+    async def _await(
+        self, response: ResponseFuture, statement: Statement, until: float
+    ) -> tuple[list[tuple[Any, ...]], ResponseFuture]:
+        """The one place where a driver future becomes awaitable; waits until the loop's ``until``.
 
         Callbacks come from the driver's own thread. Cancelling the wait does not cancel the
-        statement: whoever cancels must treat a write as unknown.
+        statement: whoever cancels must treat a write as unknown. Its turn ends when it does.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[tuple[Any, ...]]] = loop.create_future()
 
         def finish(rows: Any, error: BaseException | None) -> None:
+            self._in_flight.give()
             if future.done():
                 return
             if error is None:
@@ -281,7 +305,7 @@ class CassandraSession:
             lambda error: loop.call_soon_threadsafe(finish, None, error),
         )
         try:
-            async with asyncio.timeout(self._request_timeout_s):
+            async with asyncio.timeout_at(until):
                 return await future, response
         except TimeoutError:
             raise StoreUnknown(
@@ -307,7 +331,9 @@ async def connect(
     )
 
     def open_session() -> CassandraSession:
-        session = CassandraSession(cell, cluster, cluster.connect(), store.request_timeout_s)
+        session = CassandraSession(
+            cell, cluster, cluster.connect(), store.request_timeout_s, store.inflight_max
+        )
         for wanted, keyspace in keyspaces:
             session.prepare(wanted, keyspace)
         return session

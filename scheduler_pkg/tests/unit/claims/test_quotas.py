@@ -6,8 +6,8 @@ import msgspec
 
 from placer.checker.replayer import overbooked
 from placer.claims import quotas
-from placer.claims.operations import Refusal, Release
-from placer.claims.quotas import SetQuota, TakeShare
+from placer.claims.operations import TAGGED, Operation, Refusal, Release
+from placer.claims.quotas import CapShares, GrowShare, SetQuota, TakeShare
 from placer.claims.tags import Prepare, Settle
 from placer.model.quotas import row_id, share_id
 from placer.model.records import HostRow, RowKind, available
@@ -149,3 +149,58 @@ def test_checker_finds_a_slice_that_is_overbooked() -> None:
     assert list(overbooked(full)) == []
     extra = msgspec.structs.replace(full.claims[0], id=share_id("c3"))
     assert list(overbooked(msgspec.structs.replace(full, records=(*full.records, extra))))
+
+
+def done(before: HostRow, *operations: Operation) -> HostRow:
+    """``before`` after each of the operations, none of which is refused."""
+    for operation in operations:
+        after = operation.apply(before, 1)
+        assert isinstance(after, HostRow), after
+        assert operation.done(after)
+        before = after
+    return before
+
+
+def test_a_resize_takes_what_is_more() -> None:
+    """Four of ten are taken: six more fit, seven do not, and again changes nothing."""
+    before = taken(row(), "c1")
+    full = done(before, GrowShare("c1", "i", {"VCPU": 6}, 1), GrowShare("c1", "i", {"VCPU": 6}, 1))
+    assert quotas.used(full) == {"VCPU": 10}
+    refusal = GrowShare("c1", "i", {"VCPU": 7}, 1).apply(before, 1)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "quota_exceeded:VCPU:7:6:10"
+
+
+def test_a_resize_counts_the_limited_classes_alone() -> None:
+    """Memory without a limit is no part of a share."""
+    grown = done(row(), GrowShare("c1", "i", {"VCPU": 1, "MEMORY_MB": 512}, 1))
+    assert [share.amounts for share in grown.claims] == [{"VCPU": -1}]
+
+
+def test_an_instance_without_share_takes_its_growth_alone() -> None:
+    """Eight that were there before the quota are counted; one more is one more."""
+    counted = done(row(), following(1, {"VCPU": 8}))
+    grown = done(counted, GrowShare("c1", "i", {"VCPU": 1}, 1))
+    assert quotas.used(grown) == {"VCPU": 9}
+
+
+def test_what_a_host_refused_is_given_back() -> None:
+    """By the id of the growth; the share that was there stays."""
+    growth = GrowShare("c1", "i", {"VCPU": 6}, 1)
+    assert quotas.used(done(taken(row(), "c1"), growth, Release(growth.id))) == {"VCPU": 4}
+
+
+def test_a_resize_gives_back_what_is_less() -> None:
+    """Ten in two entries shrink to three, and not below; others' shares stay as they are."""
+    two = done(taken(row(VCPU=20), "c1", "c2"), GrowShare("c1", "i", {"VCPU": 6}, 1))
+    assert quotas.used(two) == {"VCPU": 14}
+    small = done(two, CapShares("c1", {"VCPU": 3}), CapShares("c1", {"VCPU": 3}))
+    assert quotas.used(small) == {"VCPU": 7}
+    assert quotas.used(done(small, CapShares("c1", {"VCPU": 9}))) == {"VCPU": 7}
+
+
+def test_an_undecided_share_is_left_alone() -> None:
+    """Its instance is on its way elsewhere: ask again."""
+    moving = done(taken(row(), "c1"), Prepare("t", (), (share_id("c1"),)))
+    assert CapShares("c1", {"VCPU": 1}).apply(moving, 1) == Refusal(TAGGED)
+    assert CapShares("c1", {"VCPU": 4}).done(moving)

@@ -124,3 +124,23 @@ def test_notes_say_what_an_operator_should_know() -> None:
     assert "slice of 4" in above
     assert "Cell c" in silent
     assert "1 of 10 VCPU" in over
+
+
+def test_equal_parts_are_those_of_the_cells_there_are() -> None:
+    """Stored without slices; each deployment divides it among its own cells."""
+    spec = QuotaSpec(limits={"VCPU": 12})
+    stored = quotas.stored(quotas.new_quota("red", spec, CELLS), spec)
+    assert stored.slices == {}
+    assert quotas.among(stored, CELLS).slice_of("a") == {"VCPU": 4}
+    more = quotas.among(stored, (*CELLS, "d"))
+    assert [more.slice_of(cell)["VCPU"] for cell in (*CELLS, "d")] == [3, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "cells", [{"a": 2, "b": 1}, {"a": {"VCPU": 12}}], ids=["by weight", "by parts"]
+)
+def test_chosen_parts_stay_as_they_were_chosen(cells: dict[str, Any]) -> None:
+    """A cell that is added has none of them until somebody says so."""
+    spec = msgspec.convert({"limits": {"VCPU": 12}, "cells": cells}, QuotaSpec)
+    made = quotas.new_quota("red", spec, CELLS)
+    assert quotas.among(quotas.stored(made, spec), (*CELLS, "d")) == made

@@ -47,7 +47,7 @@ class Scene:
         self.defined = MemoryQuotas()
         self.held: dict[str, Holding] = {}
         self.listed = 0
-        self.known = QuotaList(self.defined)
+        self.known = QuotaList(self.defined, ("c1", "c2"))
         recovery = Recovery(cells, self.writer, SETTINGS.cluster, history)
         self.rows = QuotaRows(
             SETTINGS, cells, self.known, self.writer, recovery, self._held, rng=rng
@@ -231,3 +231,27 @@ def test_words_of_quota_rows_are_told_apart() -> None:
     assert chief({"h": full, ROW: used_up}) == used_up
     assert chief({"h": full, ROW: UNDECIDED}) == full
     assert chief({ROW: UNDECIDED}) == UNDECIDED
+
+
+def test_an_added_cell_takes_its_slice_up() -> None:
+    """Put when there was c1 alone; a process that knows c2 too finds five in each, and c1's row follows
+    although nobody put the quota again."""
+
+    async def scenario(scene: Scene) -> None:
+        spec = QuotaSpec(limits={"VCPU": 10})
+        alone = quotas.new_quota("red", spec, ("c1",))
+        await scene.defined.put("red", quotas.stored(alone, spec))
+        before = QuotaList(scene.defined, ("c1",))
+        await before.refresh()
+        old = before.of("red")
+        assert old is not None
+        assert rows.limits(await scene.rows.follow("c1", old)) == {"VCPU": 10}
+        await scene.known.refresh()
+        assert await scene.quotas.short(asked(5), "c2") is None
+        reason = await scene.quotas.short(asked(6), "c2")
+        assert reason is not None
+        assert reason.quota == Shortage("c2", "VCPU", 6, 5, 5)
+        (quota,) = scene.known.all()
+        assert rows.limits(await scene.rows.follow("c1", quota)) == {"VCPU": 5}
+
+    run(scenario)

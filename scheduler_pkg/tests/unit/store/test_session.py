@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from placer.errors import StoreUnavailable, StoreUnknown
+from placer.errors import (
+    Outcome,
+    Overloaded,
+    StoreError,
+    StoreOverloaded,
+    StoreUnavailable,
+    StoreUnknown,
+)
 from placer.settings import Cell
 from placer.store import statements
 from placer.store.cassandra import CassandraSession
@@ -20,14 +27,15 @@ class Scripted(CassandraSession):
     """A session whose answers are given; ``sent`` counts how often it asked."""
 
     def __init__(self, *answers: list[tuple[Any, ...]] | Exception) -> None:
-        super().__init__(CELL, None, None, 5.0)
+        super().__init__(CELL, None, None, 5.0, 16)
         self._answers = list(answers)
         self.sent = 0
 
     def _start(self, statement: Statement, params: Any) -> Any:
         self.sent += 1
 
-    async def _await(self, response: Any, statement: Statement) -> Any:
+    async def _await(self, response: Any, statement: Statement, until: float) -> Any:
+        self._in_flight.give()
         answer = self._answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -82,7 +90,129 @@ def test_answer_that_never_comes_is_waited_for_within_the_timeout() -> None:
             assert timeout is None
             return Silent()
 
-    session = CassandraSession(CELL, None, Driver(), 0.01)
+    session = CassandraSession(CELL, None, Driver(), 0.01, 16)
     session._prepared[statements.UPDATE_HOST.name] = None
     with pytest.raises(StoreUnknown, match=r"c1 did not answer update_host within 0\.01 s"):
         asyncio.run(session.execute(statements.UPDATE_HOST))
+
+
+class Held:
+    """A driver that answers when it is told to, and counts what it was given."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self._open: list[Any] = []
+
+    def execute_async(self, *_: Any, timeout: float | None) -> Held:
+        self.given += 1
+        return self
+
+    def add_callbacks(self, done: Any, failed: Any) -> None:
+        self._open.append(done)
+
+    def answer(self, number: int = 1) -> None:
+        for done in self._open[:number]:
+            done([("row",)])
+        del self._open[:number]
+
+
+def held(timeout_s: float, limit: int) -> tuple[CassandraSession, Held]:
+    driver = Held()
+    session = CassandraSession(CELL, None, driver, timeout_s, limit)
+    session._prepared = {s.name: None for s in (statements.UPDATE_HOST, statements.READ_VIEWS)}
+    return session, driver
+
+
+async def test_the_driver_gets_no_more_than_the_bound() -> None:
+    """What is beyond it waits for its turn, and gets it when an answer came."""
+    session, driver = held(5.0, 2)
+    asked = [asyncio.create_task(session.execute(statements.READ_VIEWS, n)) for n in range(4)]
+    await asyncio.sleep(0.01)
+    assert driver.given == 2
+    driver.answer(2)
+    await asyncio.sleep(0.01)
+    assert driver.given == 4
+    driver.answer(2)
+    assert await asyncio.gather(*asked) == [[("row",)]] * 4
+    assert session._in_flight.used == 0
+
+
+async def test_a_turn_is_waited_for_within_the_deadline() -> None:
+    """Then the caller hears that nothing was sent, and what to do; once, not three times."""
+    session, driver = held(0.05, 1)
+    first = asyncio.create_task(session.execute(statements.UPDATE_HOST))
+    await asyncio.sleep(0)
+    with pytest.raises(
+        StoreOverloaded, match=r"1 statements to cell c1 .* update_host was not sent"
+    ):
+        await session.execute(statements.UPDATE_HOST)
+    with pytest.raises(StoreUnknown):
+        await first
+    assert driver.given == 1
+
+
+async def test_only_so_many_wait() -> None:
+    """As many as may be under way; the next is refused at once."""
+    session, driver = held(5.0, 1)
+    asked = [asyncio.create_task(session.execute(statements.READ_VIEWS, n)) for n in range(2)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        with pytest.raises(StoreOverloaded, match="1 more wait"):
+            await session.execute(statements.READ_VIEWS, 2)
+    for _ in asked:
+        driver.answer()
+        await asyncio.sleep(0.01)
+    assert await asyncio.gather(*asked) == [[("row",)]] * 2
+
+
+async def test_a_statement_that_nobody_waits_for_keeps_its_turn() -> None:
+    """It is under way until the driver says otherwise, however impatient its caller was."""
+    session, driver = held(0.02, 1)
+    with pytest.raises(StoreUnknown):
+        await session.execute(statements.UPDATE_HOST)
+    with pytest.raises(StoreOverloaded):
+        await session.execute(statements.UPDATE_HOST)
+    driver.answer()
+    await asyncio.sleep(0.01)
+    again = asyncio.create_task(session.execute(statements.UPDATE_HOST))
+    await asyncio.sleep(0)
+    driver.answer()
+    assert await again == [("row",)]
+
+
+async def test_who_gives_up_waiting_takes_no_turn_with_him() -> None:
+    """A cancelled caller leaves his place to others."""
+    session, driver = held(5.0, 1)
+    first = asyncio.create_task(session.execute(statements.READ_VIEWS, 1))
+    await asyncio.sleep(0)
+    gone = asyncio.create_task(session.execute(statements.READ_VIEWS, 2))
+    await asyncio.sleep(0)
+    gone.cancel()
+    driver.answer()
+    await first
+    last = asyncio.create_task(session.execute(statements.READ_VIEWS, 3))
+    await asyncio.sleep(0.01)
+    driver.answer()
+    assert await last == [("row",)]
+
+
+def test_a_statement_that_cannot_be_sent_gives_its_turn_back() -> None:
+    """The driver refused it: as often as one likes."""
+
+    class Refuses:
+        def execute_async(self, *_: Any, timeout: float | None) -> Any:
+            raise ValueError("no such statement")
+
+    session = CassandraSession(CELL, None, Refuses(), 5.0, 1)
+    session._prepared[statements.UPDATE_HOST.name] = None
+    for _ in range(3):
+        with pytest.raises(StoreError, match="no such statement"):
+            asyncio.run(session.execute(statements.UPDATE_HOST))
+    assert session._in_flight.used == 0
+
+
+def test_the_bound_is_an_overload_in_which_nothing_was_written() -> None:
+    """503 with the code that callers know; and the store's users treat it as what was not sent."""
+    error = StoreOverloaded("x")
+    assert (error.code, error.status, error.outcome) == (Overloaded.code, 503, Outcome.NOT_APPLIED)
+    assert isinstance(error, StoreUnavailable)

@@ -38,7 +38,8 @@ async def list_quotas(
     after = paging.unpack(marker, str) or ""
     found = await service.catalog.quotas.page(limit=limit + 1, after=after)
     following = paging.pack(found[limit - 1].project) if len(found) > limit else ""
-    return QuotaPage(found[:limit], paging.links("/v1/quotas", following, limit=limit))
+    page = [_divided(service, quota) for quota in found[:limit]]
+    return QuotaPage(page, paging.links("/v1/quotas", following, limit=limit))
 
 
 @get("/v1/quotas/{project:str}")
@@ -55,7 +56,7 @@ async def put_quota(project: FromPath[str], data: JSONBody[QuotaSpec], state: St
     cells = [cell.name for cell in service.settings.cluster.cells]
     quota = quotas.new_quota(project, data, cells)
     await _room(service, project)
-    await service.catalog.quotas.put(project, quota)
+    await service.catalog.quotas.put(project, quotas.stored(quota, data))
     return await _view(service, "PUT", "quotas", await _stored(service, project))
 
 
@@ -71,7 +72,11 @@ async def _stored(service: Service, project: str) -> Quota:
     found = await service.catalog.quotas.get(project)
     if found is None:
         raise _missing(project)
-    return found
+    return _divided(service, found)
+
+
+def _divided(service: Service, quota: Quota) -> Quota:
+    return quotas.among(quota, [cell.name for cell in service.settings.cluster.cells])
 
 
 async def _room(service: Service, project: str) -> None:
