@@ -140,7 +140,11 @@ class _Agent:
         async with self._connect(self._url) as socket_:
             self._socket = socket_
             link = Link(
-                socket_, lambda orders: None, lambda link, command: None, answer_timeout_s=60
+                socket_,
+                lambda orders: None,
+                lambda link, command: None,
+                lambda: "{}",
+                answer_timeout_s=60,
             )
             await link.greet(self._settings.name, CELL)
             reader = asyncio.create_task(link.read())
@@ -214,6 +218,8 @@ class _Rows:
         return True
 
     def adopted(self, row: HostRow, record: Record) -> None: ...
+
+    def marked(self, row: HostRow, record: Record) -> None: ...
 
     async def built(self, row: HostRow, record: Record) -> None: ...
 

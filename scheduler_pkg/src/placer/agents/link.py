@@ -23,6 +23,8 @@ from placer.model.messages import (
     ClaimOrder,
     Command,
     CommandDone,
+    Diagnose,
+    Diagnosed,
     FromAgent,
     Hello,
     HostReport,
@@ -149,15 +151,18 @@ class Link:
         socket: Socket,
         on_orders: OnOrders,
         on_command: Callable[[Link, Command], CommandDone | None],
+        diagnosis: Callable[[], str],
         *,
         answer_timeout_s: float,
         versions: Versions = VERSIONS,
     ) -> None:
-        """``on_command`` may return the answer of a command that it will not queue."""
+        """``on_command`` may return the answer of a command that it will not queue; ``diagnosis``
+        is what this agent says of itself (JSON)."""
         self._versions = versions
         self._socket = socket
         self._on_orders = on_orders
         self._on_command = on_command
+        self._diagnosis = diagnosis
         self._answer_timeout_s = answer_timeout_s
         self._seq = itertools.count(1)
         self._open: dict[int, asyncio.Future[Listing | StepDone]] = {}
@@ -197,6 +202,8 @@ class Link:
                     refused = self._on_command(self, message)
                     if refused is not None:
                         await self.say(refused)
+                elif isinstance(message, Diagnose):
+                    await self.say(Diagnosed(message.seq, self._diagnosis()))
                 else:
                     self._take(message)
         except LinkLost as error:
@@ -207,6 +214,11 @@ class Link:
             for future in self._open.values():
                 if not future.done():
                     future.set_exception(self._why)
+
+    @property
+    def open(self) -> int:
+        """Questions that wait for an answer."""
+        return len(self._open)
 
     async def sleep(self, seconds: float) -> None:
         """Wait, but no longer than the connection lasts: then raises what broke it."""
@@ -232,7 +244,7 @@ class Link:
             raise LinkLost(f"A Step was answered with {answer!r}.")
         return answer
 
-    async def say(self, message: States | CommandDone) -> None:
+    async def say(self, message: States | CommandDone | Diagnosed) -> None:
         """Send what is not answered. Raises LinkLost."""
         if self._lost.is_set():
             raise self._why

@@ -89,16 +89,11 @@ async def _run(settings: Settings) -> None:
         contextlib.closing(drivers.make(settings)) as driver,
     ):
         agent = Agent(settings, driver, journal, connector(token, part))
-        diagnosis.dump_on_signal(lambda: _depths(agent))
+        diagnosis.dump_on_signal(agent.depths)
         async with asyncio.TaskGroup() as tasks:
             publisher = tasks.create_task(_publish(agent, _status_file(settings)))
             await agent.run(stop)
             publisher.cancel()
-
-
-def _depths(agent: Agent) -> dict[str, int]:
-    now = agent.status()
-    return {"waiting": now.waiting, "working": now.working, **now.claims}
 
 
 async def _publish(agent: Agent, path: Path) -> None:

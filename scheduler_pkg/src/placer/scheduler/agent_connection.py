@@ -47,8 +47,10 @@ class RefuseAgent(Exception):
 class Connection:
     """One agent's open connection, what it serves, and what waits to be sent to it."""
 
-    def __init__(self, agent: str, transport: Transport) -> None:
+    def __init__(self, agent: str, transport: Transport, protocol: int) -> None:
+        """``protocol``: the version that both ends speak."""
         self.agent = agent
+        self.protocol = protocol
         self.hosts: dict[str, HostReport] = {}
         #: Hosts known to be served by no other agent.
         self.settled: set[str] = set()

@@ -30,12 +30,14 @@ from placer.claims.operations import (
     SetStatus,
     ended,
 )
+from placer.diagnosis import Diagnosis
 from placer.errors import Conflict, NoAgent, PlacerError
 from placer.model import reports
 from placer.model.ids import host_uuid
 from placer.model.messages import (
     ClaimOrder,
     CommandDone,
+    Diagnosed,
     FromAgent,
     Hello,
     HostReport,
@@ -58,6 +60,7 @@ from placer.scheduler.agent_connection import (
     part,
     receive_from,
 )
+from placer.scheduler.agent_diagnoses import AgentDiagnoses, AgentSeen, seen
 from placer.scheduler.agent_events import (
     CommandElsewhere,
     Events,
@@ -120,6 +123,7 @@ class AgentHub:
         self._versions = versions
         self._steps = Steps(writer, events, deadline_s=deadline_s)
         self._commands = OpenCommands()
+        self._diagnoses = AgentDiagnoses()
         self._lost = LostHosts(
             self.serves, served_elsewhere, self._mark_down, grace_s=grace_s, deadline_s=deadline_s
         )
@@ -140,6 +144,20 @@ class AgentHub:
     def hosts(self) -> int:
         """Hosts served by this process."""
         return len(self._owners)
+
+    def agents_seen(self) -> list[AgentSeen]:
+        """The connected agents by name; of very many only some."""
+        return seen(self._connections.values())
+
+    async def diagnose(self, agent: str) -> Diagnosis:
+        """What a connected agent says of itself. Raises NoAgent, AgentSilent, Overloaded."""
+        connection = self._connections.get(agent)
+        if connection is None:
+            raise NoAgent(
+                f"No agent called {agent[:100]!r} is connected here.",
+                remedy="The views of the schedulers' diagnoses name those that are.",
+            )
+        return await self._diagnoses.ask(connection)
 
     def serves(self, hosts: Iterable[str]) -> set[str]:
         """Those of ``hosts`` (uuids) whose agent is connected to this process."""
@@ -238,7 +256,7 @@ class AgentHub:
                 f"This scheduler serves cell {self._cell}, not {hello.cell}. "
                 "Give the agent the schedulers of its own cell."
             )
-        connection = Connection(hello.agent, transport)
+        connection = Connection(hello.agent, transport, chosen)
         earlier = self._connections.get(hello.agent)
         if earlier is not None:
             # The agent is back before its broken connection was noticed. Two processes under one
@@ -281,6 +299,8 @@ class AgentHub:
                     await self._states(connection, message)
                 case CommandDone():
                     self._commands.answered(connection, message)
+                case Diagnosed():
+                    self._diagnoses.answered(connection, message)
                 case Hello():
                     raise RefuseAgent("Say Hello once.")
         except RefuseAgent as refusal:
@@ -296,6 +316,7 @@ class AgentHub:
         for host in lost:
             del self._owners[host]
         self._commands.lost(connection)
+        self._diagnoses.lost(connection)
         self.suspect(lost)
 
     # -- what agents ask for
