@@ -194,3 +194,16 @@ def test_so_many_agents_of_each_scheduler_are_asked() -> None:
 def test_what_looks_like_a_secret_is_hidden(text: str, told: str) -> None:
     """Also one that this process never read."""
     assert redaction.scrubbed(text) == told
+
+
+def test_long_words_take_no_longer_than_others() -> None:
+    """Twenty times as long, about twenty times as slow: not four hundred."""
+
+    def seconds(length: int) -> float:
+        began = time.process_time()
+        for _ in range(5):
+            redaction.scrubbed("x" * length)
+        return time.process_time() - began
+
+    seconds(4000)
+    assert seconds(80_000) < 100 * max(seconds(4000), 1e-4)
