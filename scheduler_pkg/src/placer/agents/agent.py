@@ -36,7 +36,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from placer import diagnosis, failpoints, tracing
+from placer import diagnosis, failpoints, telemetry, tracing
 from placer.agents.commands import WORKERS, Commands
 from placer.agents.decisions import Action, decide
 from placer.agents.drivers.base import Driver, DriverError, Life
@@ -426,8 +426,9 @@ class Agent:
         try:
             await self._journal.put(order, Phase.BUILDING)
             failpoints.reach("agent.noted")
-            async with asyncio.timeout(self._settings.build_timeout_s):
-                await self._driver.build(order)
+            with telemetry.span("build", order.trace, claim=order.claim, instance=order.consumer):
+                async with asyncio.timeout(self._settings.build_timeout_s):
+                    await self._driver.build(order)
         except (DriverError, JournalError, TimeoutError) as error:
             log.warning("build_failed", claim=order.claim, host=order.host, why=repr(error))
             why = _in_words(error, self._settings.build_timeout_s)

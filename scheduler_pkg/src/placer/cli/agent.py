@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import typer
 
-from placer import diagnosis, failpoints, logs
+from placer import diagnosis, failpoints, logs, telemetry
 from placer import settings as config
 from placer.agents import drivers
 from placer.agents.agent import Agent, Status
@@ -47,7 +47,11 @@ def run(
     loaded = config.load(settings)
     logs.configure(loaded.process)
     failpoints.arm(os.environ)
-    asyncio.run(_run(loaded))
+    telemetry.start(loaded)
+    try:
+        asyncio.run(_run(loaded))
+    finally:
+        telemetry.stop()
 
 
 @app.command()
