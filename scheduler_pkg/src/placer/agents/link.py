@@ -98,7 +98,13 @@ def agent_url(scheduler: str) -> str:
 
 def reconnect_delay_s(settings: Agent, schedulers: int, failures: int, rng: random.Random) -> float:
     """How long to wait after ``failures`` in a row: not at all while some scheduler has not been
-    tried, else jittered and doubled from round to round, so that many agents do not come at once."""
+    tried, else jittered and doubled from round to round, so that many agents do not come at once.
+
+    After a connection that was in use the wait is spread evenly over twice ``reconnect_s``: whoever
+    takes a dead scheduler's agents has them come over two seconds, half of the grace.
+    """
+    if not failures:
+        return 2.0 * settings.reconnect_s * rng.uniform(0.05, 1.0)
     if failures % schedulers:
         return 0.0
     rounds = min(max(failures // schedulers - 1, 0), LONG_WAIT)

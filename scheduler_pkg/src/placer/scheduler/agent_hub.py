@@ -32,6 +32,7 @@ from placer.claims.operations import (
 )
 from placer.diagnosis import Diagnosis
 from placer.errors import Conflict, NoAgent, PlacerError
+from placer.http.server import WS_SILENT_S
 from placer.model import reports
 from placer.model.ids import host_uuid
 from placer.model.messages import (
@@ -70,7 +71,7 @@ from placer.scheduler.agent_events import (
 )
 from placer.scheduler.agent_steps import Steps
 from placer.scheduler.guest_commands import GuestCommand, OpenCommands
-from placer.scheduler.lost_hosts import LostHosts
+from placer.scheduler.lost_hosts import ROLL_SILENT_S, LostHosts
 from placer.scheduler.moves_shown import moving_since_ms
 
 log = structlog.get_logger(__name__)
@@ -192,8 +193,9 @@ class AgentHub:
         return not orders or connection.offer(Orders(claims=orders))
 
     def suspect(self, hosts: Iterable[str]) -> None:
-        """Mark ``hosts`` down after the grace unless somebody serves them then."""
-        self._lost.suspect(hosts)
+        """Mark ``hosts``, lost with another process, down after the grace unless somebody serves
+        them then."""
+        self._lost.suspect(hosts, ROLL_SILENT_S)
 
     async def command(self, command: GuestCommand) -> CommandDone:
         """Have the agent of a host do something to the instance of a claim: its answer.
@@ -275,7 +277,8 @@ class AgentHub:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(connection.send_forever())
                 await self._receive_forever(connection, tasks)
-        except* Closed:
+        except* Closed as ends:
+            connection.silent = any(getattr(end, "silent", False) for end in ends.exceptions)
             log.info("agent_disconnected", agent=connection.agent, hosts=len(connection.hosts))
 
     async def _receive_forever(self, connection: Connection, tasks: asyncio.TaskGroup) -> None:
@@ -317,7 +320,7 @@ class AgentHub:
             del self._owners[host]
         self._commands.lost(connection)
         self._diagnoses.lost(connection)
-        self.suspect(lost)
+        self._lost.suspect(lost, WS_SILENT_S if connection.silent else 0.0)
 
     # -- what agents ask for
 
@@ -398,6 +401,8 @@ class AgentHub:
         if owner is not None and owner is not connection:
             raise _served(report.name, owner.agent)
         if self._connections.get(connection.agent) is connection:
+            if owner is None:
+                self._lost.returned()
             self._owners[host] = connection
             connection.hosts[host] = report
         return host
