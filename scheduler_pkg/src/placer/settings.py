@@ -249,9 +249,10 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     ``answer_timeout_s`` bounds one answer of the scheduler and must exceed
     ``cluster.claim_deadline_s``; ``build_timeout_s`` bounds one build or destruction,
     ``command_timeout_s`` a start, stop or reboot.
-    After a lost connection, and after each fruitless round of all schedulers, the agent waits
-    ``reconnect_s`` (jittered; doubled from round to round, up to ``reconnect_max_s``); keep ``reconnect_s`` well below
-    ``scheduler.agent_grace_s``, or a short interruption marks its hosts down.
+    After a lost connection the agent waits up to twice ``reconnect_s``, so that the thousands of a
+    scheduler that died do not come at once, and after each fruitless round of all schedulers
+    ``reconnect_s`` (jittered; doubled from round to round, up to ``reconnect_max_s``); keep twice ``reconnect_s`` at
+    half of ``scheduler.agent_grace_s`` or less, or a short interruption marks its hosts down.
     ``heartbeat_s``: how often an idle connection is probed.
     """
 
