@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 
 from deployment import ROOT
 
-LOCKS = ["ansible", "runtime", "dev"]
+LOCKS = ["ansible", "runtime", "telemetry", "dev"]
 
 
 def pins(name: str) -> dict[str, str]:
@@ -54,10 +54,19 @@ def test_runtime_lock_covers_the_package() -> None:
         assert dependency.specifier.contains(found[dependency.name]), dependency
 
 
+def test_telemetry_lock_covers_the_extra() -> None:
+    """Where spans are exported, the image's lock holds what the package's extra wants besides."""
+    project = tomllib.loads((ROOT / "scheduler_pkg/pyproject.toml").read_text())["project"]
+    found = pins("telemetry")
+    for wanted_too in map(Requirement, project["optional-dependencies"]["telemetry"]):
+        assert wanted_too.specifier.contains(found[wanted_too.name]), wanted_too
+    assert pins("runtime").items() <= found.items()
+
+
 def test_locks_agree() -> None:
     """A package has one version in all locks, so that tests run what is shipped."""
     dev = pins("dev")
-    for name in ("ansible", "runtime"):
+    for name in ("ansible", "runtime", "telemetry"):
         for package, version in pins(name).items():
             if package != "deprecated":  # two versions, by Python's
                 assert dev[package] == version, package

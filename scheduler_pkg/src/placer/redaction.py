@@ -14,7 +14,8 @@ _SECRETS_MAX: Final = 256
 
 _NAMES: Final = re.compile(r"password|passwd|secret|token|credential|private_?key|api_?key", re.I)
 _BEARER: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{4,}")
-_IN_URL: Final = re.compile(r"(\w+://)[^/\s:@\"]*:[^/\s@\"]+@")
+#: Found by its "://": to begin with a scheme's letters would try each letter of a long word anew.
+_IN_URL: Final = re.compile(r"(?<=\w)(://)[^/\s:@\"]*:[^/\s@\"]+@")
 _ASSIGNED: Final = re.compile(
     r"(?i)((?:password|passwd|secret|token|api_?key)\w*[\"']?\s*[=:]\s*[\"']?)([^\s\"',;&}\]]+)"
 )

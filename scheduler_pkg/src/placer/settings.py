@@ -253,9 +253,10 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     ``answer_timeout_s`` bounds one answer of the scheduler and must exceed
     ``cluster.claim_deadline_s``; ``build_timeout_s`` bounds one build or destruction,
     ``command_timeout_s`` a start, stop or reboot.
-    After a lost connection, and after each fruitless round of all schedulers, the agent waits
-    ``reconnect_s`` (jittered; doubled from round to round, up to ``reconnect_max_s``); keep ``reconnect_s`` well below
-    ``scheduler.agent_grace_s``, or a short interruption marks its hosts down.
+    After a lost connection the agent waits up to twice ``reconnect_s``, so that the thousands of a
+    scheduler that died do not come at once, and after each fruitless round of all schedulers
+    ``reconnect_s`` (jittered; doubled from round to round, up to ``reconnect_max_s``); keep twice ``reconnect_s`` at
+    half of ``scheduler.agent_grace_s`` or less, or a short interruption marks its hosts down.
     ``heartbeat_s``: how often an idle connection is probed.
     """
 
@@ -286,6 +287,19 @@ class History(Struct, frozen=True, forbid_unknown_fields=True):
     dir: Path | None = None
 
 
+class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
+    """Spans for OpenTelemetry: off without ``otlp_endpoint``, the base URL of a collector (OTLP over HTTP).
+
+    Sent every ``every_s``; of more than ``queue_max`` that wait the newest are dropped. One sending may
+    take ``timeout_s``. Needs the package's extra ``telemetry``.
+    """
+
+    otlp_endpoint: str = ""
+    queue_max: int = 2048
+    every_s: float = 5.0
+    timeout_s: float = 5.0
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Everything a process needs to know. ``process`` is its unique name, e.g. nyc1-scheduler-1."""
 
@@ -298,6 +312,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     scheduler: Scheduler = field(default_factory=Scheduler)
     agent: Agent | None = None
     history: History = field(default_factory=History)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     @property
     def home(self) -> Cell:
@@ -417,6 +432,16 @@ def check(settings: Settings) -> None:
         (
             settings.scheduler.sample_buckets > settings.scheduler.buckets_max,
             "scheduler.sample_buckets must not exceed scheduler.buckets_max",
+        ),
+        (
+            not re.fullmatch(r"(https?://[^\s/?#]+[^\s?#]*)?", settings.telemetry.otlp_endpoint),
+            "telemetry.otlp_endpoint must be a base URL, as http://collector:4318",
+        ),
+        (
+            not 1 <= settings.telemetry.queue_max <= 65_536
+            or not 0.1 <= settings.telemetry.every_s <= 60
+            or not 0.1 <= settings.telemetry.timeout_s <= 60,
+            "telemetry.queue_max must be 1 to 65536, every_s and timeout_s 0.1 to 60",
         ),
         (
             settings.store is not None

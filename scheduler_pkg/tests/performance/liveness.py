@@ -27,7 +27,7 @@ from litestar.datastructures import State
 
 from placer import http, logs
 from placer.agents.link import Link, LinkLost, Socket, agent_url, connector, reconnect_delay_s
-from placer.claims.operations import Operation, Refusal
+from placer.claims.operations import Operation, Refusal, SetStatus
 from placer.model.messages import CommandDone, GuestState, HostReport
 from placer.model.records import HostRow, HostStatus, Inventory, Record
 from placer.scheduler.agent_hub import AgentHub
@@ -46,7 +46,8 @@ def idle_writes(*, agents: int, idle_s: float, hosts_each: int = 1) -> dict[str,
     """Rows written for each host and minute while all agents are connected and report once more.
 
     Also: seconds until all were connected and reported, and until all were back after every
-    connection broke at once; hosts marked down meanwhile; resident MiB and KiB for a connection of the
+    connection broke at once; how often a host was marked down meanwhile, and how many are in the end;
+    seconds until the hosts of an agent that does not come back are marked down; resident MiB and KiB for a connection of the
     scheduler; its CPU share while idle.
     """
     _need_files(agents + _SPARE_FILES)
@@ -81,6 +82,9 @@ async def _measure(url: str, agents: int, each: int, idle_s: float) -> dict[str,
             reconnect_s = await _until_served(client, count, gone_first=True)
             await asyncio.sleep(Scheduler().agent_grace_s + 2)
             end = await _figures(client)
+            tasks[0].cancel()
+            fleet[0].cut()
+            noticed_s = await _until_down(client, end["marked_down"] + each)
         finally:
             for task in tasks:
                 task.cancel()
@@ -90,7 +94,9 @@ async def _measure(url: str, agents: int, each: int, idle_s: float) -> dict[str,
         "reports_while_idle": float(sum(agent.reports for agent in fleet)),
         "connect_s": connect_s,
         "reconnect_s": reconnect_s,
+        "marked_down_while_reconnecting": end["marked_down"] - after["marked_down"],
         "down_after_reconnect": end["down"],
+        "loss_noticed_s": noticed_s,
         "writes_after_reconnect": end["writes"] - after["writes"],
         "scheduler_mib": after["rss_kib"] / 1024,
         "kib_a_connection": (after["rss_kib"] - empty["rss_kib"]) / agents,
@@ -140,7 +146,11 @@ class _Agent:
         async with self._connect(self._url) as socket_:
             self._socket = socket_
             link = Link(
-                socket_, lambda orders: None, lambda link, command: None, answer_timeout_s=60
+                socket_,
+                lambda orders: None,
+                lambda link, command: None,
+                lambda: "{}",
+                answer_timeout_s=60,
             )
             await link.greet(self._settings.name, CELL)
             reader = asyncio.create_task(link.read())
@@ -186,6 +196,16 @@ async def _until_served(
     raise TimeoutError(f"not all of {count} hosts are served within {_CONNECT_TIMEOUT_S:g} s")
 
 
+async def _until_down(client: httpx.AsyncClient, count: int) -> float:
+    """Seconds until hosts were marked down ``count`` times."""
+    started = time.monotonic()
+    while time.monotonic() - started < _CONNECT_TIMEOUT_S:
+        if (await _figures(client))["marked_down"] >= count:
+            return time.monotonic() - started
+        await asyncio.sleep(0.1)
+    raise TimeoutError("a loss was not noticed")
+
+
 # -- the scheduler's process
 
 
@@ -195,6 +215,7 @@ class _Rows:
     def __init__(self) -> None:
         self.rows: dict[str, HostRow] = {}
         self.writes = 0
+        self.marked_down = 0
 
     async def read_row(self, host: str) -> HostRow | None:
         return self.rows.get(host)
@@ -204,6 +225,7 @@ class _Rows:
     ) -> HostRow | Refusal:
         # Whatever it finds, on a real store it costs at least a Paxos round, and that writes.
         self.writes += 1
+        self.marked_down += operation == SetStatus(HostStatus.DOWN)
         row = self.rows.get(host)
         made = operation.apply(row, 1) if row else operation.founding(host)
         if isinstance(made, HostRow):
@@ -214,6 +236,8 @@ class _Rows:
         return True
 
     def adopted(self, row: HostRow, record: Record) -> None: ...
+
+    def marked(self, row: HostRow, record: Record) -> None: ...
 
     async def built(self, row: HostRow, record: Record) -> None: ...
 
@@ -243,6 +267,7 @@ def _figures_now(state: State) -> dict[str, float]:
     return {
         "hosts": state.hub.hosts,
         "writes": rows.writes,
+        "marked_down": rows.marked_down,
         "down": sum(row.status is HostStatus.DOWN for row in rows.rows.values()),
         "rss_kib": _resident_kib(),
         "cpu_s": usage.ru_utime + usage.ru_stime,

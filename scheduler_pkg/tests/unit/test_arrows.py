@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "settings": set(),
     "failpoints": set(),
     "tracing": set(),
+    "telemetry": set(),
     "redaction": set(),
     "diagnosis": set(),
     "metrics": set(),
@@ -43,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
         *("http", "logs", "history", "percentiles", "diagnosis"),
     },
 }
-LOWEST = {"errors", "settings", "failpoints", "tracing", "redaction"}
+LOWEST = {"errors", "settings", "failpoints", "tracing", "redaction", "telemetry"}
 
 
 def part_of(module: str) -> str:

@@ -36,7 +36,7 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from placer import failpoints, tracing
+from placer import diagnosis, failpoints, telemetry, tracing
 from placer.agents.commands import WORKERS, Commands
 from placer.agents.decisions import Action, decide
 from placer.agents.drivers.base import Driver, DriverError, Life
@@ -118,6 +118,7 @@ class Agent:
         versions: Versions = VERSIONS,
     ) -> None:
         self._settings = _checked(settings)
+        self._all_settings = settings
         self._cell = settings.cell
         self._settings_urls = [agent_url(url) for url in settings.home.schedulers]
         self._urls = _from(self._settings.name, self._settings_urls)
@@ -179,6 +180,26 @@ class Agent:
             claims={phase.value: phases.count(phase) for phase in Phase},
         )
 
+    def depths(self) -> dict[str, int]:
+        """How much waits where, and how many claims are in each phase."""
+        now = self.status()
+        return {
+            "waiting": now.waiting,
+            "working": now.working,
+            "orders": len(self._orders),
+            "commands": self._commands.waiting,
+            "open_questions": self._link.open if self._link else 0,
+            "hosts": now.hosts,
+            "hosts_reported": now.reported,
+            **now.claims,
+        }
+
+    def _diagnosis(self) -> str:
+        """This agent now, without secrets, as JSON."""
+        views = {"scheduler": self._scheduler, "schedulers": self._urls, "status": self.status()}
+        told = diagnosis.diagnosis(self._all_settings, self.depths(), views)
+        return msgspec.json.encode(told).decode()
+
     async def _finish(self) -> None:
         """Take no new work; wait for what is begun. What is cut short a restart takes up again."""
         self._stopping = True
@@ -230,6 +251,7 @@ class Agent:
             socket,
             self._take,
             self._commands.take,
+            self._diagnosis,
             answer_timeout_s=self._settings.answer_timeout_s,
             versions=self._versions,
         )
@@ -404,8 +426,9 @@ class Agent:
         try:
             await self._journal.put(order, Phase.BUILDING)
             failpoints.reach("agent.noted")
-            async with asyncio.timeout(self._settings.build_timeout_s):
-                await self._driver.build(order)
+            with telemetry.span("build", order.trace, claim=order.claim, instance=order.consumer):
+                async with asyncio.timeout(self._settings.build_timeout_s):
+                    await self._driver.build(order)
         except (DriverError, JournalError, TimeoutError) as error:
             log.warning("build_failed", claim=order.claim, host=order.host, why=repr(error))
             why = _in_words(error, self._settings.build_timeout_s)

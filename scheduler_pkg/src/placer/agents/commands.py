@@ -47,6 +47,11 @@ class Commands:
         self._timeout_s = timeout_s
         self._queue: asyncio.Queue[tuple[Link, Command]] = asyncio.Queue(_WAITING_MAX)
 
+    @property
+    def waiting(self) -> int:
+        """Commands that wait for a worker."""
+        return self._queue.qsize()
+
     def take(self, link: Link, command: Command) -> CommandDone | None:
         """Queue a command that came over ``link``; its answer if it is refused at once."""
         try:

@@ -23,6 +23,8 @@ from placer.model.messages import (
     ClaimOrder,
     Command,
     CommandDone,
+    Diagnose,
+    Diagnosed,
     FromAgent,
     Hello,
     HostReport,
@@ -96,7 +98,13 @@ def agent_url(scheduler: str) -> str:
 
 def reconnect_delay_s(settings: Agent, schedulers: int, failures: int, rng: random.Random) -> float:
     """How long to wait after ``failures`` in a row: not at all while some scheduler has not been
-    tried, else jittered and doubled from round to round, so that many agents do not come at once."""
+    tried, else jittered and doubled from round to round, so that many agents do not come at once.
+
+    After a connection that was in use the wait is spread evenly over twice ``reconnect_s``: whoever
+    takes a dead scheduler's agents has them come over two seconds, half of the grace.
+    """
+    if not failures:
+        return 2.0 * settings.reconnect_s * rng.uniform(0.05, 1.0)
     if failures % schedulers:
         return 0.0
     rounds = min(max(failures // schedulers - 1, 0), LONG_WAIT)
@@ -149,15 +157,18 @@ class Link:
         socket: Socket,
         on_orders: OnOrders,
         on_command: Callable[[Link, Command], CommandDone | None],
+        diagnosis: Callable[[], str],
         *,
         answer_timeout_s: float,
         versions: Versions = VERSIONS,
     ) -> None:
-        """``on_command`` may return the answer of a command that it will not queue."""
+        """``on_command`` may return the answer of a command that it will not queue; ``diagnosis``
+        is what this agent says of itself (JSON)."""
         self._versions = versions
         self._socket = socket
         self._on_orders = on_orders
         self._on_command = on_command
+        self._diagnosis = diagnosis
         self._answer_timeout_s = answer_timeout_s
         self._seq = itertools.count(1)
         self._open: dict[int, asyncio.Future[Listing | StepDone]] = {}
@@ -197,6 +208,8 @@ class Link:
                     refused = self._on_command(self, message)
                     if refused is not None:
                         await self.say(refused)
+                elif isinstance(message, Diagnose):
+                    await self.say(Diagnosed(message.seq, self._diagnosis()))
                 else:
                     self._take(message)
         except LinkLost as error:
@@ -207,6 +220,11 @@ class Link:
             for future in self._open.values():
                 if not future.done():
                     future.set_exception(self._why)
+
+    @property
+    def open(self) -> int:
+        """Questions that wait for an answer."""
+        return len(self._open)
 
     async def sleep(self, seconds: float) -> None:
         """Wait, but no longer than the connection lasts: then raises what broke it."""
@@ -232,7 +250,7 @@ class Link:
             raise LinkLost(f"A Step was answered with {answer!r}.")
         return answer
 
-    async def say(self, message: States | CommandDone) -> None:
+    async def say(self, message: States | CommandDone | Diagnosed) -> None:
         """Send what is not answered. Raises LinkLost."""
         if self._lost.is_set():
             raise self._why

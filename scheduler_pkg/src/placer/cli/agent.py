@@ -15,7 +15,7 @@ import msgspec
 import structlog
 import typer
 
-from placer import diagnosis, failpoints, logs
+from placer import diagnosis, failpoints, logs, telemetry
 from placer import settings as config
 from placer.agents import drivers
 from placer.agents.agent import Agent, Status
@@ -47,7 +47,11 @@ def run(
     loaded = config.load(settings)
     logs.configure(loaded.process)
     failpoints.arm(os.environ)
-    asyncio.run(_run(loaded))
+    telemetry.start(loaded)
+    try:
+        asyncio.run(_run(loaded))
+    finally:
+        telemetry.stop()
 
 
 @app.command()
@@ -89,16 +93,11 @@ async def _run(settings: Settings) -> None:
         contextlib.closing(drivers.make(settings)) as driver,
     ):
         agent = Agent(settings, driver, journal, connector(token, part))
-        diagnosis.dump_on_signal(lambda: _depths(agent))
+        diagnosis.dump_on_signal(agent.depths)
         async with asyncio.TaskGroup() as tasks:
             publisher = tasks.create_task(_publish(agent, _status_file(settings)))
             await agent.run(stop)
             publisher.cancel()
-
-
-def _depths(agent: Agent) -> dict[str, int]:
-    now = agent.status()
-    return {"waiting": now.waiting, "working": now.working, **now.claims}
 
 
 async def _publish(agent: Agent, path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from placer import logs
+from placer import logs, telemetry
 from placer import settings as config
 
 
@@ -19,4 +19,8 @@ def command(
 
     loaded = config.load(settings)
     logs.configure(loaded.process)
-    service.serve(loaded)
+    telemetry.start(loaded)
+    try:
+        service.serve(loaded)
+    finally:
+        telemetry.stop()

@@ -22,6 +22,7 @@ _PARTS: Final = (
     config.Agent,
     config.Docker,
     config.History,
+    config.Telemetry,
 )
 _WORDS: Final[dict[Any, str]] = {
     str: "string",

@@ -13,7 +13,7 @@ from litestar import Litestar, Response
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-from placer import tracing
+from placer import telemetry, tracing
 from placer.errors import Overloaded, PlacerError
 from placer.http.answers import error_response, fault
 from placer.http.probes import PROBES
@@ -86,8 +86,13 @@ class Edge:
         self._inflight += 1
         _in_flight.set(self._inflight)
         try:
-            self._admit(scope, extra)
-            await self._app(scope, receive, noting_status)
+            with telemetry.span("HTTP"):
+                try:
+                    self._admit(scope, extra)
+                    await self._app(scope, receive, noting_status)
+                finally:
+                    telemetry.rename(f"{_method(scope)} {_route(scope)}")
+                    telemetry.note(request_id=request_id, status=status)
         except PlacerError as error:
             await _send_response(error_response(error, request_id), noting_status)
         except Exception:
@@ -152,9 +157,7 @@ def _adding(headers: list[Header], send: Send) -> Send:
 
 def _account(scope: Scope, status: int, seconds: float) -> None:
     """Metrics and the access log. The route is its template: an id is never a label."""
-    method = str(scope.get("method", ""))
-    method = method if method in _METHODS else "OTHER"
-    route = str(scope.get("path_template") or "unmatched")
+    method, route = _method(scope), _route(scope)
     _requests.labels(method, route, status).inc()
     _seconds.labels(method, route).observe(seconds)
     log.info(
@@ -164,6 +167,15 @@ def _account(scope: Scope, status: int, seconds: float) -> None:
         status=status,
         duration_ms=round(seconds * 1000, 2),
     )
+
+
+def _method(scope: Scope) -> str:
+    method = str(scope.get("method", ""))
+    return method if method in _METHODS else "OTHER"
+
+
+def _route(scope: Scope) -> str:
+    return str(scope.get("path_template") or "unmatched")
 
 
 async def _send_response(response: Response[Any], send: Send) -> None:

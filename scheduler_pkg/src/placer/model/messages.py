@@ -174,6 +174,19 @@ class Command(Struct, frozen=True, tag="command", omit_defaults=True):
     why: str = ""
 
 
+class Diagnose(Struct, frozen=True, tag="diagnose"):
+    """What does this agent say of itself? Answered by Diagnosed; for version 2 and later."""
+
+    seq: int
+
+
+class Diagnosed(Struct, frozen=True, tag="diagnosed"):
+    """Answer to a Diagnose with the same ``seq``: a ``placer.diagnosis.Diagnosis`` as JSON."""
+
+    seq: int
+    text: str
+
+
 class Orders(Struct, frozen=True, tag="orders"):
     claims: tuple[ClaimOrder, ...]
 
@@ -192,5 +205,5 @@ class Refused(Struct, frozen=True, tag="refused"):
     message: str
 
 
-FromAgent = Hello | Report | Step | States | CommandDone
-ToAgent = Welcome | Reported | Orders | StepDone | Command | Refused
+FromAgent = Hello | Report | Step | States | CommandDone | Diagnosed
+ToAgent = Welcome | Reported | Orders | StepDone | Command | Diagnose | Refused

@@ -31,5 +31,8 @@ class Versions(Struct, frozen=True):
         return str(self.newest) if self.least == self.newest else f"{self.least} to {self.newest}"
 
 
+#: From this version on an agent can be asked what it says of itself (Diagnose).
+DIAGNOSE: Final = 2
+
 #: What this release speaks.
-VERSIONS: Final = Versions(1, 1)
+VERSIONS: Final = Versions(1, 2)

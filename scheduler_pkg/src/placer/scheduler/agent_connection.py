@@ -9,6 +9,7 @@ import msgspec
 import structlog
 from litestar.exceptions import WebSocketException
 
+from placer.http.server import WS_SILENT
 from placer.model.messages import FromAgent, HostReport, Refused, ToAgent
 
 log = structlog.get_logger(__name__)
@@ -37,7 +38,11 @@ class Transport(Protocol):
 
 
 class Closed(Exception):
-    """The connection is over."""
+    """The connection is over; ``silent``: because nothing was heard for ``WS_SILENT_S``."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        super().__init__("silent" if silent else "closed")
+        self.silent = silent
 
 
 class RefuseAgent(Exception):
@@ -47,8 +52,12 @@ class RefuseAgent(Exception):
 class Connection:
     """One agent's open connection, what it serves, and what waits to be sent to it."""
 
-    def __init__(self, agent: str, transport: Transport) -> None:
+    def __init__(self, agent: str, transport: Transport, protocol: int) -> None:
+        """``protocol``: the version that both ends speak."""
         self.agent = agent
+        self.protocol = protocol
+        #: It broke because nothing was heard any more, not because somebody closed it.
+        self.silent = False
         self.hosts: dict[str, HostReport] = {}
         #: Hosts known to be served by no other agent.
         self.settled: set[str] = set()
@@ -101,7 +110,7 @@ async def receive_from(transport: Transport) -> FromAgent:
     try:
         message: FromAgent = _decode(await transport.receive_text())
     except (WebSocketException, OSError, RuntimeError) as error:
-        raise Closed from error
+        raise Closed(silent=getattr(error, "code", 0) == WS_SILENT) from error
     except msgspec.DecodeError as error:
         raise RefuseAgent(f"Unreadable message: {error}.") from error
     return message

@@ -30,12 +30,15 @@ from placer.claims.operations import (
     SetStatus,
     ended,
 )
+from placer.diagnosis import Diagnosis
 from placer.errors import Conflict, NoAgent, PlacerError
+from placer.http.server import WS_SILENT_S
 from placer.model import reports
 from placer.model.ids import host_uuid
 from placer.model.messages import (
     ClaimOrder,
     CommandDone,
+    Diagnosed,
     FromAgent,
     Hello,
     HostReport,
@@ -58,6 +61,7 @@ from placer.scheduler.agent_connection import (
     part,
     receive_from,
 )
+from placer.scheduler.agent_diagnoses import AgentDiagnoses, AgentSeen, seen
 from placer.scheduler.agent_events import (
     CommandElsewhere,
     Events,
@@ -67,7 +71,7 @@ from placer.scheduler.agent_events import (
 )
 from placer.scheduler.agent_steps import Steps
 from placer.scheduler.guest_commands import GuestCommand, OpenCommands
-from placer.scheduler.lost_hosts import LostHosts
+from placer.scheduler.lost_hosts import ROLL_SILENT_S, LostHosts
 from placer.scheduler.moves_shown import moving_since_ms
 
 log = structlog.get_logger(__name__)
@@ -120,6 +124,7 @@ class AgentHub:
         self._versions = versions
         self._steps = Steps(writer, events, deadline_s=deadline_s)
         self._commands = OpenCommands()
+        self._diagnoses = AgentDiagnoses()
         self._lost = LostHosts(
             self.serves, served_elsewhere, self._mark_down, grace_s=grace_s, deadline_s=deadline_s
         )
@@ -140,6 +145,20 @@ class AgentHub:
     def hosts(self) -> int:
         """Hosts served by this process."""
         return len(self._owners)
+
+    def agents_seen(self) -> list[AgentSeen]:
+        """The connected agents by name; of very many only some."""
+        return seen(self._connections.values())
+
+    async def diagnose(self, agent: str) -> Diagnosis:
+        """What a connected agent says of itself. Raises NoAgent, AgentSilent, Overloaded."""
+        connection = self._connections.get(agent)
+        if connection is None:
+            raise NoAgent(
+                f"No agent called {agent[:100]!r} is connected here.",
+                remedy="The views of the schedulers' diagnoses name those that are.",
+            )
+        return await self._diagnoses.ask(connection)
 
     def serves(self, hosts: Iterable[str]) -> set[str]:
         """Those of ``hosts`` (uuids) whose agent is connected to this process."""
@@ -174,8 +193,9 @@ class AgentHub:
         return not orders or connection.offer(Orders(claims=orders))
 
     def suspect(self, hosts: Iterable[str]) -> None:
-        """Mark ``hosts`` down after the grace unless somebody serves them then."""
-        self._lost.suspect(hosts)
+        """Mark ``hosts``, lost with another process, down after the grace unless somebody serves
+        them then."""
+        self._lost.suspect(hosts, ROLL_SILENT_S)
 
     async def command(self, command: GuestCommand) -> CommandDone:
         """Have the agent of a host do something to the instance of a claim: its answer.
@@ -238,7 +258,7 @@ class AgentHub:
                 f"This scheduler serves cell {self._cell}, not {hello.cell}. "
                 "Give the agent the schedulers of its own cell."
             )
-        connection = Connection(hello.agent, transport)
+        connection = Connection(hello.agent, transport, chosen)
         earlier = self._connections.get(hello.agent)
         if earlier is not None:
             # The agent is back before its broken connection was noticed. Two processes under one
@@ -257,7 +277,8 @@ class AgentHub:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(connection.send_forever())
                 await self._receive_forever(connection, tasks)
-        except* Closed:
+        except* Closed as ends:
+            connection.silent = any(getattr(end, "silent", False) for end in ends.exceptions)
             log.info("agent_disconnected", agent=connection.agent, hosts=len(connection.hosts))
 
     async def _receive_forever(self, connection: Connection, tasks: asyncio.TaskGroup) -> None:
@@ -281,6 +302,8 @@ class AgentHub:
                     await self._states(connection, message)
                 case CommandDone():
                     self._commands.answered(connection, message)
+                case Diagnosed():
+                    self._diagnoses.answered(connection, message)
                 case Hello():
                     raise RefuseAgent("Say Hello once.")
         except RefuseAgent as refusal:
@@ -296,7 +319,8 @@ class AgentHub:
         for host in lost:
             del self._owners[host]
         self._commands.lost(connection)
-        self.suspect(lost)
+        self._diagnoses.lost(connection)
+        self._lost.suspect(lost, WS_SILENT_S if connection.silent else 0.0)
 
     # -- what agents ask for
 
@@ -377,6 +401,8 @@ class AgentHub:
         if owner is not None and owner is not connection:
             raise _served(report.name, owner.agent)
         if self._connections.get(connection.agent) is connection:
+            if owner is None:
+                self._lost.returned()
             self._owners[host] = connection
             connection.hosts[host] = report
         return host

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 import msgspec
 from msgspec import Struct
 
-from placer import metrics
+from placer import metrics, telemetry
 from placer.claims.operations import AddClaim, AddClaims, Operation, Refusal
 from placer.claims.protocol import HostWriter, Tally
 from placer.claims.tags import JoinGroup
@@ -118,6 +118,12 @@ class Claimer:
         if pooled or self._quotas.limiting(request.spec):
             claims, refused = await self.claim_all(request, (want,), effort, facts)
             return Refusal(quotas.chief(refused)) if refused else claims or None
+        with telemetry.span("claim", cell=want.cell, host=want.host, request=request.id):
+            return await self._claim(request, want, effort, facts)
+
+    async def _claim(
+        self, request: Request, want: Want, effort: Effort, facts: GroupFacts | None
+    ) -> list[Made] | Refusal | None:
         effort.attempts += 1
         adds = self._adds(request, want, facts)
         operation: Operation = adds[0] if len(adds) == 1 else AddClaims(adds)
@@ -185,12 +191,13 @@ class Claimer:
         participants = list(await asyncio.gather(*map(self._seeded, participants)))
         started = time.perf_counter()
         try:
-            outcome = await self._write_sets.commit(
-                request.home_cell,
-                participants,
-                deadline_s=max(0.001, effort.left_s),
-                tally=effort.tally,
-            )
+            with telemetry.span("claim", rows=len(participants), request=request.id):
+                outcome = await self._write_sets.commit(
+                    request.home_cell,
+                    participants,
+                    deadline_s=max(0.001, effort.left_s),
+                    tally=effort.tally,
+                )
         except Conflict:
             effort.tally.conflicts += 1
             return [], {}

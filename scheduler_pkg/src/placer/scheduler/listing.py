@@ -21,7 +21,7 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
-from placer import metrics, tracing
+from placer import metrics, telemetry, tracing
 from placer.errors import Overloaded, StoreError
 from placer.model import event as events
 from placer.model import ids
@@ -367,6 +367,13 @@ class Listing:
             raise Overloaded(
                 f"{len(self._waiting)} changes wait to be listed.", remedy="Ask again in a second."
             )
+        event = change.event
+        with telemetry.span(
+            f"event {event.type}", event.trace, instance=event.instance, host=event.host_name
+        ):
+            await self._queued(change)
+
+    async def _queued(self, change: Change) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((change, done))
         if self._writers < self._settings.scheduler.list_writers:

@@ -3,7 +3,20 @@
 The naive way, marking a host down when its connection breaks, would empty a cell whenever a scheduler
 process restarts: its agents are back on another process a second later. So a lost host is *suspect*
 first; when the grace is over, this process asks itself and its peers who serves it, and marks down
-only what nobody does. Should a host come back between the question and the write, it is reported once
+only what nobody does.
+
+Thousands that lost their process at once come back over ``2 x agent.reconnect_s``, and whoever takes
+them needs a while for it: about a second for a thousand on an idle CPU, several on a busy one. A grace
+that ends in the middle of that marks healthy hosts down. So it goes on while hosts are coming back, here
+or at a peer, or while this process is itself late (``_RETURNING_S``, ``_LATE_S``), but never beyond
+the time in which a loss must be noticed: with the default grace, ten seconds after the last sign of life.
+
+    silence    + grace  + asking   + marking down
+    6 s        2.5 s      1 s        0.5 s     a host without power: its pongs stay away
+    0 s        4 to 8.5 s 1 s        0.5 s     a connection that was closed
+    3 s        4 to 5.5 s 1 s        0.5 s     another process that died (the roll call)
+
+Should a host come back between the question and the write, it is reported once
 more after the write, or by its agent's next periodic report.
 
 A process that dies takes its suspects with it, and whoever it served may have died with it. So every
@@ -15,6 +28,9 @@ nothing is read or written, however many hosts there are.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import heapq
+import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Final
@@ -23,6 +39,7 @@ import structlog
 from msgspec import Struct
 
 from placer.errors import PlacerError
+from placer.http.server import WS_SILENT_S
 from placer.model.host_view import HostView
 from placer.model.records import HostStatus, RowKind
 from placer.scheduler.agent_events import ServedElsewhere
@@ -35,15 +52,28 @@ _ASK_AGAIN_S: Final = 1.0
 #: Hosts asked about, or marked down, together.
 _BATCH: Final = 1000
 _ROLL_EVERY_S: Final = 2.0
+#: One question to all peers takes at most this long, writing what is down about as long as this.
+_ASK_S: Final = 1.0
+_WRITE_S: Final = 0.5
+#: How long a process may have been dead when the roll is called.
+ROLL_SILENT_S: Final = _ROLL_EVERY_S + _ASK_S
+#: Hosts are coming back as long as the last one came within this.
+_RETURNING_S: Final = 1.0
+#: A process that wakes up so late has more to do than it can.
+_LATE_S: Final = 0.5
+#: Between two looks at hosts that are awaited.
+_LOOK_S: Final = 0.25
 #: After a start: longer than agents wait between two tries to connect (agent.reconnect_max_s).
 _FIRST_ROLL_S: Final = 20.0
 
 
 class _Suspects(Struct):
-    """Hosts that lost their connection; whether they are down is asked at ``due`` (the loop's time)."""
+    """Hosts that lost their connection; whether they are down is asked at ``due``, and settled by
+    ``until`` (the loop's time)."""
 
     hosts: set[str]
     due: float
+    until: float
     asked: int = 0
 
 
@@ -66,35 +96,69 @@ class LostHosts:
         self._grace_s = grace_s
         self._deadline_s = deadline_s
         # A few items for each lost connection or peer: bounded by those lost within the grace.
-        self._suspects: asyncio.Queue[_Suspects] = asyncio.Queue()
+        self._suspects: list[tuple[float, int, _Suspects]] = []
+        self._count = itertools.count()
+        self._added = asyncio.Event()
+        self._returned_at = float("-inf")
 
-    def suspect(self, hosts: Iterable[str]) -> None:
-        """Mark ``hosts`` down after the grace unless somebody serves them then."""
+    def suspect(self, hosts: Iterable[str], silent_s: float = 0.0) -> None:
+        """Mark ``hosts`` down after the grace unless somebody serves them then.
+
+        ``silent_s``: how long nothing may have been heard of them already.
+        """
         lost = list(hosts)
+        now = asyncio.get_running_loop().time()
+        left_s = WS_SILENT_S + self._grace_s - silent_s - _WRITE_S
+        due = now + max(0.0, min(self._grace_s, left_s - _ASK_S))
         for start in range(0, len(lost), _BATCH):
-            self._again(set(lost[start : start + _BATCH]), self._grace_s)
+            self._put(_Suspects(set(lost[start : start + _BATCH]), due, now + left_s))
+
+    def returned(self) -> None:
+        """A host came that was not served here."""
+        self._returned_at = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
-        """Judge suspects, for ever."""
+        """Judge suspects, those first that are due first, for ever."""
+        loop = asyncio.get_running_loop()
         while True:
-            suspects = await self._suspects.get()
-            await asyncio.sleep(max(0.0, suspects.due - asyncio.get_running_loop().time()))
-            await self._judge(suspects)
+            self._added.clear()
+            wait_s = self._suspects[0][0] - loop.time() if self._suspects else None
+            if wait_s is None or wait_s > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await self._added.wait()
+                continue
+            await self._judge(heapq.heappop(self._suspects)[2])
 
-    def _again(self, hosts: set[str], after_s: float, asked: int = 0) -> None:
+    def _put(self, suspects: _Suspects) -> None:
+        heapq.heappush(self._suspects, (suspects.due, next(self._count), suspects))
+        self._added.set()
+
+    def _again(self, suspects: _Suspects, lost: set[str], after_s: float, asked: int) -> bool:
+        """Look again at those that are ``lost`` still; False if there is no time for that."""
         due = asyncio.get_running_loop().time() + after_s
-        self._suspects.put_nowait(_Suspects(hosts, due, asked))
+        if due + _ASK_S > suspects.until:
+            return False
+        self._put(_Suspects(lost, due, suspects.until, asked))
+        return True
 
     async def _judge(self, suspects: _Suspects) -> None:
+        now = asyncio.get_running_loop().time()
         lost = suspects.hosts - self._serves(suspects.hosts)
         if not lost:
             return
+        busy = now - self._returned_at < _RETURNING_S or now - suspects.due > _LATE_S
+        if busy and self._again(suspects, lost, _LOOK_S, suspects.asked):
+            return
         try:
-            async with asyncio.timeout(self._deadline_s):
-                lost -= (await self._served_elsewhere(lost, "")).keys()
+            async with asyncio.timeout(max(_ASK_S, min(self._deadline_s, suspects.until - now))):
+                elsewhere = (await self._served_elsewhere(lost, "")).keys() & lost
+            lost -= elsewhere
+            if lost and elsewhere and self._again(suspects, lost, _LOOK_S, suspects.asked):
+                return
         except (PlacerError, OSError, TimeoutError) as error:
-            if suspects.asked + 1 < _ASK_PEERS_MAX:
-                self._again(lost, _ASK_AGAIN_S, suspects.asked + 1)
+            asked = suspects.asked + 1
+            if asked < _ASK_PEERS_MAX and self._again(suspects, lost, _ASK_AGAIN_S, asked):
                 return
             # Safe either way: a host that is served all the same comes up with its next report.
             log.warning("peers_silent", hosts=len(lost), why=repr(error))

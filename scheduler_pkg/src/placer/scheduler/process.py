@@ -294,6 +294,7 @@ class SchedulerProcess:
             },
             "services": self.directory.services,
             "cassandra": self._stores.nodes(),
+            "agents": self.hub.agents_seen(),
         }
         return diagnosis.diagnosis(self._settings, self.depths(), views)
 

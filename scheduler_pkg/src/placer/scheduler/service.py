@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from litestar import Litestar, WebSocket, get, post, websocket
 from litestar.datastructures import State
+from litestar.params import FromPath
 
 from placer import http
 from placer.diagnosis import Diagnosis
@@ -113,6 +114,13 @@ async def show_diagnosis(state: State) -> Diagnosis:
     return process.diagnosis()
 
 
+@get("/internal/v1/agents/{name:str}/diagnosis")
+async def show_agent_diagnosis(name: FromPath[str], state: State) -> Diagnosis:
+    """An agent that is connected here, asked over its connection."""
+    process: SchedulerProcess = state.process
+    return await process.hub.diagnose(name)
+
+
 @websocket("/internal/v1/agent")
 async def agent(socket: WebSocket[Any, Any, Any]) -> None:
     """The one long-lived connection of an agent (placer.model.messages)."""
@@ -144,6 +152,7 @@ def serve(settings: Settings) -> None:
             select,
             agents,
             show_diagnosis,
+            show_agent_diagnosis,
             agent,
             *OPERATOR_ROUTES,
             *QUOTA_ROUTES,

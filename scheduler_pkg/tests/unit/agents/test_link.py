@@ -56,7 +56,9 @@ async def _start(first_answer: str | None) -> tuple[Server, str]:
 
 
 def _link(socket: object) -> Link:
-    return Link(socket, lambda orders: None, lambda link, command: None, answer_timeout_s=0.2)  # type: ignore[arg-type]
+    return Link(
+        socket, lambda orders: None, lambda link, command: None, lambda: "{}", answer_timeout_s=0.2
+    )  # type: ignore[arg-type]
 
 
 async def test_the_token_is_sent_and_hello_is_answered(tmp_path: Path) -> None:
@@ -72,7 +74,7 @@ async def test_the_token_is_sent_and_hello_is_answered(tmp_path: Path) -> None:
     ("answer", "kind"),
     [
         pytest.param('{"type":"refused","message":"other cell"}', LinkRefused, id="refused"),
-        pytest.param('{"type":"welcome","scheduler":"s1","protocol":2}', LinkRefused, id="newer"),
+        pytest.param('{"type":"welcome","scheduler":"s1","protocol":99}', LinkRefused, id="newer"),
         pytest.param("nonsense", LinkLost, id="unreadable"),
         pytest.param(None, LinkLost, id="silent"),
     ],

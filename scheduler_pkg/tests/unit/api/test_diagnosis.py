@@ -145,11 +145,40 @@ def test_the_bundle_has_every_process_and_says_who_was_silent(tmp_path: Path) ->
             for name in archive.getnames()
         }
     assert sorted(files) == [
-        *("client.json", "processes/far.json", "processes/nyc1-api-1.json", "services.json")
+        *("client.json", "not_asked.json", "processes/far.json"),
+        *("processes/nyc1-api-1.json", "services.json"),
     ]
     assert b"no address" in files["processes/far.json"]
     assert msgspec.json.decode(files["processes/nyc1-api-1.json"])["process"] == "nyc1-api-1"
     assert not [name for name, text in files.items() if live.token.encode() in text]
+
+
+async def test_an_agent_is_asked_by_its_scheduler(api: Api) -> None:
+    """By its name there; what the scheduler says of an agent that is not there is the answer."""
+    own = api.client.get("/v1/services/nyc1-api-1/diagnosis").content
+    api.stores.services.values["s1"] = scheduler("s1")
+    await asyncio.sleep(1.0)  # the look at the start is a second old
+    api.schedulers.all(lambda _: httpx.Response(200, content=own))
+    assert api.client.get("/v1/services/s1/agents/a1/diagnosis").status_code == 200
+    assert api.schedulers.asked[-1].url.raw_path == b"/internal/v1/agents/a1/diagnosis"
+    problem = {"code": "placer.no_agent", "detail": "It is not here.", "remedy": "Look."}
+    api.schedulers.all(lambda _: httpx.Response(503, json={"errors": [problem]}))
+    answer = api.client.get("/v1/services/s1/agents/a1/diagnosis")
+    assert answer.json()["errors"][0]["code"] == "placer.no_agent"
+    assert api.client.get("/v1/services/nyc1-api-1/agents/a1/diagnosis").status_code == 404
+
+
+def test_so_many_agents_of_each_scheduler_are_asked() -> None:
+    """The others are named, so that nobody takes them for well."""
+    told = {
+        "s1": {"views": {"agents": [{"name": f"a{n}"} for n in range(3)]}},
+        "s2": {"views": {"agents": [{"name": "a9"}]}},
+        "api": {"views": {}},
+        "s3": {"not_told": "silent"},
+    }
+    asked, left_out = diag._agents(told, 2)
+    assert asked == [("s1", "a0"), ("s1", "a1"), ("s2", "a9")]
+    assert left_out == ["a2"]
 
 
 @pytest.mark.parametrize(
@@ -165,3 +194,16 @@ def test_the_bundle_has_every_process_and_says_who_was_silent(tmp_path: Path) ->
 def test_what_looks_like_a_secret_is_hidden(text: str, told: str) -> None:
     """Also one that this process never read."""
     assert redaction.scrubbed(text) == told
+
+
+def test_long_words_take_no_longer_than_others() -> None:
+    """Twenty times as long, about twenty times as slow: not four hundred."""
+
+    def seconds(length: int) -> float:
+        began = time.process_time()
+        for _ in range(5):
+            redaction.scrubbed("x" * length)
+        return time.process_time() - began
+
+    seconds(4000)
+    assert seconds(80_000) < 100 * max(seconds(4000), 1e-4)

@@ -123,6 +123,8 @@ class Scene:
 
     def adopted(self, row: HostRow, record: Record) -> None: ...
 
+    def marked(self, row: HostRow, record: Record) -> None: ...
+
     async def host(self, row: HostRow) -> None:
         if self.tell_errors:
             raise self.tell_errors.pop(0)

@@ -33,8 +33,8 @@ BUILT = ClaimState.BUILT
     ("first", "words"),
     [
         pytest.param(
-            '{"type":"hello","agent":"a","cell":"c1","protocol_min":2,"protocol_max":3}',
-            "protocol 1, the agent 2 to 3",
+            '{"type":"hello","agent":"a","cell":"c1","protocol_min":98,"protocol_max":99}',
+            "the agent 98 to 99",
             id="newer",
         ),
         pytest.param('{"type":"hello","agent":"a","cell":"c9"}', "serves cell c1", id="other cell"),

@@ -10,9 +10,10 @@ import pytest
 
 from placer.claims.operations import Operation, SetStatus
 from placer.errors import StoreUnavailable, StoreUnknown
+from placer.http.server import WS_SILENT_S
 from placer.model.host_view import HostView, summarize
 from placer.model.records import ClaimState, HostStatus
-from placer.scheduler.lost_hosts import RollCall
+from placer.scheduler.lost_hosts import LostHosts, RollCall
 
 from ..agents.fakes import CELL, claim, report, uuid_of
 from .hub_scene import GRACE_S, Scene, simulated
@@ -145,6 +146,70 @@ def test_marking_down_is_tried_again_when_the_store_fails() -> None:
                 await agent.report()
             await asyncio.sleep(3 * GRACE_S + 0.1)
             assert scene.status() is HostStatus.DOWN
+
+    simulated(story())
+
+
+@pytest.mark.parametrize(
+    ("back_after_s", "status"),
+    [
+        pytest.param(GRACE_S + 3, HostStatus.UP, id="back within the time, after the grace"),
+        pytest.param(None, HostStatus.DOWN, id="never back"),
+    ],
+)
+def test_while_hosts_come_back_the_grace_goes_on(
+    back_after_s: float | None, status: HostStatus
+) -> None:
+    """A host comes every half second: the last is not given up before the others are all there,
+    nor waited for any longer than a loss may take to be noticed."""
+
+    async def story() -> None:
+        scene = Scene()
+        names = [f"h{number}" for number in range(40)]
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.report(*map(report, names))
+            downs: dict[float, set[str]] = {}
+            lost_at = asyncio.get_running_loop().time()
+            async with scene.agent() as agent:
+                for number in range(1, 39):
+                    await asyncio.sleep(0.5)
+                    passed = asyncio.get_running_loop().time() - lost_at
+                    if passed >= WS_SILENT_S + GRACE_S:
+                        break
+                    back = [report(names[number])]
+                    if back_after_s is not None and passed >= back_after_s:
+                        back += map(report, names)
+                    await agent.report(*back)
+                    downs[passed] = {n for n in names if scene.status(n) is HostStatus.DOWN}
+                assert downs[GRACE_S + 2] == set()
+                assert scene.status("h0") is status
+
+    simulated(story())
+
+
+def test_what_went_silent_has_less_time_left() -> None:
+    """Six of the ten seconds are over when its pongs are missed."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.world.put("h1")
+        lost = LostHosts(
+            lambda hosts: set(),
+            scene._served_elsewhere,
+            scene.hub._mark_down,
+            grace_s=4.0,
+            deadline_s=1.0,
+        )
+        task = asyncio.create_task(lost.run())
+        for silent_s, down_after_s in ((WS_SILENT_S, 2.5), (3.0, 4.0), (0.0, 4.0)):
+            scene.world.put("h1")
+            lost.suspect([uuid_of("h1")], silent_s)
+            await asyncio.sleep(down_after_s - 0.1)
+            assert scene.status() is HostStatus.UP
+            await asyncio.sleep(0.2)
+            assert scene.status() is HostStatus.DOWN
+        task.cancel()
 
     simulated(story())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from placer.api.native.cells_heard import CellsHeard, clock_ms
 from placer.api.native.diagnoses import Diagnoses
+from placer.api.native.following import Following
 from placer.api.native.instance_pages import Pages
 from placer.api.native.intake import Intake
 from placer.api.native.schedulers import Schedulers
@@ -43,5 +44,6 @@ class Service:
             globals_, [cell.name for cell in settings.cluster.cells], heard.cut_off, clock_ms
         )
         self.feed = Feed(settings, globals_, clock_ms)
+        self.following = Following(self.feed, api.page_max)
         #: Readers that follow events here.
         self.followers = 0

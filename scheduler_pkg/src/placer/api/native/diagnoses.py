@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final, Protocol
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -16,7 +17,7 @@ from placer.api.native.cells_heard import CellsHeard
 from placer.api.native.intake import Intake
 from placer.diagnosis import Diagnosis
 from placer.directory import Directory
-from placer.errors import NotFound, Unreachable
+from placer.errors import AgentSilent, NoAgent, NotFound, PlacerError, Unreachable
 from placer.model.service import Service, ServiceKind
 from placer.settings import Settings, read_secret
 
@@ -24,6 +25,10 @@ log = structlog.get_logger(__name__)
 
 _PATH: Final = "/internal/v1/diagnosis"
 _TIMEOUT_S: Final = 10.0
+_AGENT_ERRORS: Final[dict[str, type[PlacerError]]] = {
+    NoAgent.code: NoAgent,
+    AgentSilent.code: AgentSilent,
+}
 
 
 class _Stores(Protocol):
@@ -75,7 +80,20 @@ class Diagnoses:
             f"There is no process {name[:100]!r}.", remedy="GET /v1/services lists those there are."
         )
 
-    async def _ask(self, service: Service) -> Diagnosis:
+    async def of_agent(self, scheduler: str, agent: str) -> Diagnosis:
+        """That of an agent connected to the process called ``scheduler``; raises as ``of``, NoAgent,
+        AgentSilent."""
+        await self._directory.look()
+        for one in self._directory.services:
+            if one.name == scheduler and one.kind is ServiceKind.SCHEDULER:
+                path = f"/internal/v1/agents/{quote(agent, safe='')}/diagnosis"
+                return await self._ask(one, path)
+        raise NotFound(
+            f"There is no scheduler {scheduler[:100]!r}.",
+            remedy="GET /v1/services?kind=scheduler lists those there are.",
+        )
+
+    async def _ask(self, service: Service, path: str = _PATH) -> Diagnosis:
         address = service.address_from(self._settings.home.region)
         if not address:
             raise Unreachable(
@@ -86,9 +104,9 @@ class Diagnoses:
         own_kind = service.kind is ServiceKind.API
         headers = {"Authorization": f"Bearer {self._api_token}"} if own_kind else {}
         try:
-            answer = await self._client.get(
-                f"{address}{_PATH}", headers=headers, timeout=_TIMEOUT_S
-            )
+            answer = await self._client.get(f"{address}{path}", headers=headers, timeout=_TIMEOUT_S)
+            if answer.is_error and (said := _said_of_an_agent(answer)):
+                raise said
             answer.raise_for_status()
             return msgspec.json.decode(answer.content, type=Diagnosis)
         except (httpx.HTTPError, msgspec.DecodeError) as error:
@@ -97,6 +115,16 @@ class Diagnoses:
                 f"{service.name} at {address} gives no diagnosis ({type(error).__name__}).",
                 remedy="See whether it runs; on its machine SIGUSR1 writes its stacks to its log.",
             ) from error
+
+
+def _said_of_an_agent(answer: httpx.Response) -> PlacerError | None:
+    """The error if a scheduler says that it cannot ask an agent; None for any other."""
+    try:
+        problem = answer.json()["errors"][0]
+        kind = _AGENT_ERRORS.get(problem["code"])
+        return kind(problem["detail"], remedy=problem.get("remedy", "")) if kind else None
+    except (ValueError, LookupError, TypeError):
+        return None
 
 
 @get(_PATH, include_in_schema=False)

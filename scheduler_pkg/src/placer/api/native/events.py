@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any, Final, cast
 
 import msgspec
@@ -25,8 +26,7 @@ from placer.model.event import Event, wanted
 from placer.store.feed import Mark
 
 SSE: Final = "text/event-stream"
-#: How often a follower is looked for new events, and how often it hears that there are none.
-_LOOK_EVERY_S: Final = 0.5
+#: How often a follower hears that there are no events.
 _QUIET_S: Final = 15.0
 
 _encode = msgspec.json.Encoder().encode
@@ -91,21 +91,18 @@ async def _follow(
     spoke_s = loop.time()
     try:
         yield b"retry: 1000\n\n"
-        while True:
-            told = await service.feed.read(mark, service.api.page_max)
-            events = [event for event in told.events if wanted(event, kinds, project)]
-            for event in events[:-1]:
-                yield _sent(event)
-            if events:
-                yield _sent(events[-1], paging.pack(told.mark))
-            elif loop.time() - spoke_s > _QUIET_S:
-                # With an empty text browsers take the id and tell nobody.
-                yield f"id: {paging.pack(told.mark)}\ndata:\n\n".encode()
-            if events or loop.time() - spoke_s > _QUIET_S:
-                spoke_s = loop.time()
-            mark = told.mark
-            if not told.more:
-                await asyncio.sleep(_LOOK_EVERY_S)
+        async with aclosing(service.following.after(mark)) as batches:
+            async for told in batches:
+                events = [event for event in told.events if wanted(event, kinds, project)]
+                for event in events[:-1]:
+                    yield _sent(event)
+                if events:
+                    yield _sent(events[-1], paging.pack(told.mark))
+                elif loop.time() - spoke_s > _QUIET_S:
+                    # With an empty text browsers take the id and tell nobody.
+                    yield f"id: {paging.pack(told.mark)}\ndata:\n\n".encode()
+                if events or loop.time() - spoke_s > _QUIET_S:
+                    spoke_s = loop.time()
     except PlacerError as error:
         yield b": " + error.message.encode() + b"\n\n"
     finally:

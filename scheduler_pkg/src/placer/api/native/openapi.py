@@ -19,6 +19,7 @@ from placer.api.native.versions import VERSIONS
 from placer.http import REQUEST_ID, VERSION_HEADER
 
 _PARAMETERS: Final[dict[str, str]] = {
+    "agent": "Name of an agent, as `placer agent` is set up with it.",
     "wait": "How long the answer may be held back, in seconds, as `10s`.",
     "until": "What is waited for: `placed` or `built`.",
     "cell": "A cell's name; without it, this server's cell.",

@@ -67,6 +67,7 @@ ROUTES: Final = (
     quotas.delete_quota,
     services.list_services,
     services.show_diagnosis,
+    services.show_agent_diagnosis,
     vocabulary.list_resource_classes,
     vocabulary.list_traits,
 )

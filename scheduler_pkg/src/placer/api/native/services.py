@@ -81,6 +81,19 @@ async def show_diagnosis(name: FromPath[str], state: State) -> Diagnosis:
     return await service.diagnoses.of(name)
 
 
+@get("/v1/services/{name:str}/agents/{agent:str}/diagnosis")
+async def show_agent_diagnosis(
+    name: FromPath[str], agent: FromPath[str], state: State
+) -> Diagnosis:
+    """What an agent says of itself, asked by the scheduler `name` over the connection that it holds.
+
+    The scheduler's own diagnosis names its agents (`views`). 503 when it is not connected there, 504
+    when it does not answer.
+    """
+    service: Context = state.service
+    return await service.diagnoses.of_agent(name, agent)
+
+
 def view_of(one: Service, state: ServiceState) -> ServiceView:
     return ServiceView(
         name=one.name,
