@@ -27,7 +27,7 @@ from chaos.load import Load, judged
 from chaos.plan import Cycle
 from chaos.seen import Outcome, Window
 from client import Api
-from faults import Cluster
+from faults import Cluster, FaultError
 
 CLAIM_AFTER_HEAL_S = 5.0
 #: When a run stops to wait for a claim that never comes.
@@ -38,6 +38,8 @@ TAKEN_BACK_S = 90.0
 AFTERMATH_S = 3.0
 REST_S = 1.0
 BEFORE_S = 5.0
+#: A run proves something while this many faults are made for each that could not be.
+NOT_MADE_MAX = 5
 #: How far the histories' clocks may differ: on one machine not at all, but where a process was skewed.
 CLOCKS_MS = 10.0
 SKEWED_CLOCKS_MS = 2 * 1000.0 * max(map(abs, plan.SKEW_S))
@@ -60,6 +62,8 @@ class Record:
     claim_after_heal_s: list[dict[str, float]] = field(default_factory=list)
     checked: dict[str, Any] = field(default_factory=dict)
     violations: int = 0
+    not_made: list[str] = field(default_factory=list)
+    """Faults that the engine refused to make; a cycle goes on without."""
     broken: list[str] = field(default_factory=list)
     """What was asked of the deployment and did not hold, in words."""
 
@@ -110,6 +114,9 @@ def run(cluster: Cluster, api: Api, options: Options, say: Callable[[str], None]
                 break
             windows.append(_cycle(cluster, load, cycle, record, say))
     record.cycles = len(windows)
+    made = sum(len(cycle["faults"]) for cycle in record.plan) - len(record.not_made)
+    if made < NOT_MADE_MAX * len(record.not_made) or not made:
+        record.broken.append(f"{len(record.not_made)} faults could not be made, only {made} were")
     record.operations = seen.counts(load.operations)
     record.faults = seen.rows(seen.sights(load.operations, windows))
     _finish(cluster, load, record, say)
@@ -127,7 +134,11 @@ def _cycle(
         for number, fault in enumerate(cycle.faults):
             if number:
                 time.sleep(cycle.gap_s)
-            stack.enter_context(inject.made(cluster, fault))
+            try:
+                stack.enter_context(inject.made(cluster, fault))
+            except FaultError as failed:
+                record.not_made.append(f"cycle {cycle.number}: {fault.kind}: {failed}")
+                say(record.not_made[-1])
         time.sleep(max(cycle.hold_s - (time.monotonic() - since), 0.0))
     _wait_for_the_hit(cluster, cycle)
     took = _claims(load)
