@@ -37,6 +37,7 @@ def main() -> int:
         clients=asked.clients,
         kinds=tuple(asked.kind),
         long=asked.long,
+        within_s=asked.within,
         seconds=asked.hours * 3600,
     )
     print(f"seed {seed}; to repeat: --seed {seed}", flush=True)
@@ -103,7 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hours", type=float, default=0.0, help="as many cycles as fit")
     parser.add_argument("--clients", type=int, default=2, help="threads a cell")
     parser.add_argument("--kind", action="append", default=[], help="only this fault; repeat")
-    parser.add_argument("--long", action="store_true", help="also kill and restart nodes")
+    parser.add_argument(
+        "--within", type=float, default=5.0, help="seconds until a claim succeeds after a heal (5)"
+    )
+    parser.add_argument(
+        "--long", action="store_true", help="also what takes its time: nodes, zombies, full disks"
+    )
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
     parser.add_argument("--out", type=Path, help="where the record goes (parts/chaos.json)")
     return parser

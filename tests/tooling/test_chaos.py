@@ -9,8 +9,9 @@ import pytest
 
 from chaos.check import as_checker
 from chaos.load import judged
-from chaos.plan import Site, cycles, story, table
+from chaos.plan import CRASH_POINTS, Site, cycles, story, table
 from chaos.seen import Operation, Outcome, Window, counts, longest_without, sights
+from placer.failpoints import POINTS
 
 SITE = Site(
     regions=("ams", "nyc", "sgp"),
@@ -80,8 +81,20 @@ def test_one_region_has_no_partitions() -> None:
         "kill-scheduler",
         "pause-scheduler",
         "crash-scheduler",
+        "zombie-scheduler",
         "skew-scheduler",
     }
+
+
+def test_a_zombie_sleeps_longer_than_a_lease() -> None:
+    """The cycle lasts as long as its fault has to."""
+    (cycle,) = cycles(1, SITE, 1, kinds=["zombie-scheduler"], long=True)
+    assert cycle.hold_s == 130
+
+
+def test_every_crash_is_at_a_place_that_there_is() -> None:
+    """Else the process would refuse to start, and nothing be tested."""
+    assert {point for points in CRASH_POINTS.values() for point in points} <= set(POINTS)
 
 
 def test_an_unknown_kind_is_refused() -> None:
