@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -57,6 +59,7 @@ def main() -> int:
         for what in cluster.heal():
             say(f"an earlier run left: {what}")
         say(f"whole after {cluster.wait_healthy():.0f} s")
+        os.environ["PLACER_TEST_HISTORY"] = str(histories(run_dir))
         record = run(cluster, Api(deployment, deployment.secret("api_token")), options, say)
     except (FaultError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -69,6 +72,14 @@ def main() -> int:
     tell(record)
     print(f"the record: {out}")
     return 1 if record.broken else 0
+
+
+def histories(run_dir: Path) -> Path:
+    """An empty folder for what the clients of this run record (tests/client.py)."""
+    folder = run_dir / "chaos" / "clients"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def tell(record: Record) -> None:
