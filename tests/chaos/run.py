@@ -100,7 +100,6 @@ def run(cluster: Cluster, api: Api, options: Options, say: Callable[[str], None]
     load = Load(
         api,
         regions,
-        api.group(site.cells[0], "anti-affinity", "cell"),
         f"chaos-{options.seed}-{int(time.time())}",
         options.seed,
         options.clients,
