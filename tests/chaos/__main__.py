@@ -13,6 +13,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -42,6 +43,8 @@ def main() -> int:
         within_s=asked.within,
         seconds=asked.hours * 3600,
     )
+    # So that what is broken is healed, and clients end, also at the end of somebody's patience.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {seed}; to repeat: --seed {seed}", flush=True)
     began = time.monotonic()
 

@@ -60,6 +60,8 @@ class Record:
     unfaulted_longest_s: float = 0.0
     """How long a claim took at most before the first fault: what this machine can do."""
     claim_after_heal_s: list[dict[str, float]] = field(default_factory=list)
+    machine_load: list[float] = field(default_factory=list)
+    """Runnable processes of the last minute after each cycle: times mean little where they are many."""
     checked: dict[str, Any] = field(default_factory=dict)
     violations: int = 0
     not_made: list[str] = field(default_factory=list)
@@ -149,6 +151,7 @@ def _cycle(
     _wait_for_the_hit(cluster, cycle)
     took = _claims(load)
     record.claim_after_heal_s.append(took)
+    record.machine_load.append(round(os.getloadavg()[0], 1))
     for region, seconds in took.items():
         if seconds > within_s:
             record.broken.append(
