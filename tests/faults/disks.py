@@ -94,7 +94,7 @@ def _hold(original: str, like: dict[str, Any], volume: str, what: str) -> str:
     name = _holder(original)
     deployment = like["Config"]["Labels"]["io.placer.deployment"]
     label = ["--label", f"io.placer.deployment={deployment}"]
-    image = like["Config"]["Image"]
+    image = like["Image"]
     plain = ["--rm", *label, "--network", "none", "--user", "0", "--entrypoint", "sh"]
     used = docker("run", *plain, "--volume", f"{volume}:/large", image, "-c", "du -sk /large")
     size = int(used.split()[0]) + SLACK_KIB[what]

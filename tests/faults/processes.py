@@ -101,7 +101,7 @@ def wipe(members: Sequence[Member]) -> None:
 
 def _empty(member: Member) -> None:
     """Delete all files of the node's volumes, from a container of its own image that has them."""
-    image = docker("inspect", "--format", "{{.Config.Image}}", member.name).strip()
+    image = docker("inspect", "--format", "{{.Image}}", member.name).strip()
     label = docker(
         "inspect",
         "--format",

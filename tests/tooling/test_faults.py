@@ -309,6 +309,7 @@ SCHEDULER: dict[str, Any] = {
         "Image": "placer/placer:0.1.0",
         "Cmd": ["scheduler"],
     },
+    "Image": "sha256:0a",
     "HostConfig": {
         "Init": True,
         "ReadonlyRootfs": True,
@@ -343,14 +344,17 @@ SCHEDULER: dict[str, Any] = {
 
 
 def test_a_stand_in_is_the_original_but_for_what_differs() -> None:
-    """Addresses, ports, mounts, rights and bounds; labels that tell whom it stands for; its variable counts last."""
+    """Addresses, ports, mounts, rights and bounds, and the very image, whatever its name means by now.
+
+    Labels tell whom it stands for; the variable that differs counts last.
+    """
     difference = Difference(
         "crash", {"PLACER_FAIL_POINT": "claim.after_lwt"}, {"/history": "small"}
     )
     create, connect = arguments(SCHEDULER, "d-copy", difference)
     assert connect == ["network", "connect", "--ip", "10.91.1.35", "d-wan", "d-copy"]
     words = list(create)
-    assert words[-2:] == ["placer/placer:0.1.0", "scheduler"]
+    assert words[-2:] == ["sha256:0a", "scheduler"]
     pairs = set(itertools.pairwise(words))
     for pair in (
         ("--ip", "10.90.1.35"),
