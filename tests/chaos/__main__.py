@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
+import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -19,7 +22,7 @@ from chaos import inject, plan
 from chaos.run import Options, Record, run, write
 from client import Api
 from deployment import Deployment
-from faults import Cluster, FaultError
+from faults import Cluster, FaultError, clocks
 
 CYCLES = 20
 CYCLES_MAX = 100_000
@@ -37,8 +40,11 @@ def main() -> int:
         clients=asked.clients,
         kinds=tuple(asked.kind),
         long=asked.long,
+        within_s=asked.within,
         seconds=asked.hours * 3600,
     )
+    # So that what is broken is healed, and clients end, also at the end of somebody's patience.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print(f"seed {seed}; to repeat: --seed {seed}", flush=True)
     began = time.monotonic()
 
@@ -55,7 +61,10 @@ def main() -> int:
             return 0
         for what in cluster.heal():
             say(f"an earlier run left: {what}")
+        # Built from a package the first time: not in the middle of a cycle.
+        clocks.library(cluster.cache)
         say(f"whole after {cluster.wait_healthy():.0f} s")
+        os.environ["PLACER_TEST_HISTORY"] = str(histories(run_dir))
         record = run(cluster, Api(deployment, deployment.secret("api_token")), options, say)
     except (FaultError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -68,6 +77,14 @@ def main() -> int:
     tell(record)
     print(f"the record: {out}")
     return 1 if record.broken else 0
+
+
+def histories(run_dir: Path) -> Path:
+    """An empty folder for what the clients of this run record (tests/client.py)."""
+    folder = run_dir / "chaos" / "clients"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def tell(record: Record) -> None:
@@ -103,7 +120,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hours", type=float, default=0.0, help="as many cycles as fit")
     parser.add_argument("--clients", type=int, default=2, help="threads a cell")
     parser.add_argument("--kind", action="append", default=[], help="only this fault; repeat")
-    parser.add_argument("--long", action="store_true", help="also kill and restart nodes")
+    parser.add_argument(
+        "--within", type=float, default=5.0, help="seconds until a claim succeeds after a heal (5)"
+    )
+    parser.add_argument(
+        "--long", action="store_true", help="also what takes its time: nodes, zombies, full disks"
+    )
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
     parser.add_argument("--out", type=Path, help="where the record goes (parts/chaos.json)")
     return parser

@@ -60,7 +60,7 @@ def check(
     for mount in mounts:
         arguments += ["--volume", mount]
     docker("rm", "--force", name, check=False)
-    docker("create", *arguments, like["Config"]["Image"], *command)
+    docker("create", *arguments, like["Image"], *command)
     try:
         for network in others:
             docker("network", "connect", network, name)

@@ -8,29 +8,29 @@ from contextlib import AbstractContextManager
 from chaos.plan import Fault, Site
 from faults import Cluster
 
-#: When a fault ends by itself if this runner dies.
+#: When a fault ends by itself if this runner dies: this long after it should have been healed.
 BOUND_S = 60.0
 
 
 def made(cluster: Cluster, fault: Fault) -> AbstractContextManager[object]:
     """The fault, on while inside. Raises KeyError for a kind that has no maker."""
-    params = fault.params
+    params, seconds = fault.params, fault.least_s + BOUND_S
     verb, _, role = fault.kind.partition("-")
     if role in ("node", "scheduler", "api", "agent"):
         names = [str(params["name"])]
         match verb:
             case "kill":
-                return cluster.stopped(names, seconds=BOUND_S)
-            case "pause":
-                return cluster.paused(names, seconds=BOUND_S)
+                return cluster.stopped(names, seconds=seconds)
+            case "pause" | "zombie":
+                return cluster.paused(names, seconds=seconds)
             case "restart":
                 return cluster.restarted(names)
             case "crash":
-                return cluster.crashing(names[0], str(params["point"]), seconds=BOUND_S)
+                return cluster.crashing(names[0], str(params["point"]), seconds=seconds)
             case "skew":
-                return cluster.skewed(names[0], float(params["by_s"]), seconds=BOUND_S)
+                return cluster.skewed(names[0], float(params["by_s"]), seconds=seconds)
             case "full":
-                return cluster.full(names[0], "journal", seconds=BOUND_S)
+                return cluster.full(names[0], "journal", seconds=seconds)
     makers: dict[str, Callable[..., AbstractContextManager[object]]] = {
         "partition": cluster.cut,
         "one-way": cluster.cut_one_way,
@@ -39,7 +39,7 @@ def made(cluster: Cluster, fault: Fault) -> AbstractContextManager[object]:
         "bridge": cluster.bridge,
         "slow": cluster.slow,
     }
-    return makers[fault.kind](**params, seconds=BOUND_S)
+    return makers[fault.kind](**params, seconds=seconds)
 
 
 def site(cluster: Cluster) -> Site:

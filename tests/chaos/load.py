@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,7 +44,6 @@ class Held:
     """A request that a client has got, and one of its instances."""
 
     id: str
-    cell: str
     region: str
     instance: str
 
@@ -56,11 +55,12 @@ class Load:
     api: Api
     regions: Mapping[str, str]
     """Cell -> region."""
-    group: str
     project: str
     seed: int
     clients: int = 2
     operations: list[Operation] = field(default_factory=list)
+    groups: list[tuple[str, str]] = field(default_factory=list)
+    """Server groups that manifests were asked for with, each with its cell."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
@@ -91,22 +91,35 @@ class Load:
         left = self._unfinished()
         while left and time.monotonic() < deadline:
             for cell, request_id in left:
-                self.api.cancel(cell, request_id)
+                if request_id:
+                    self._try(cell, f"/v1/requests/{request_id}")
             time.sleep(0.5)
             left = self._unfinished()
+        for cell, group in self.groups:
+            self._try(cell, f"/v1/server-groups/{group}")
         return len(left)
 
+    def _try(self, cell: str, path: str) -> None:
+        """Delete; whether it worked is seen in what is left."""
+        with suppress(httpx.HTTPError):
+            self.api.call(cell, "DELETE", path)
+
     def _unfinished(self) -> list[tuple[str, str]]:
+        """Cell and id of each request that is not at its end; a cell that does not answer has one, without id."""
         found = []
         for cell in self.regions:
-            path = f"/v1/requests?project={self.project}&limit=1000"
-            while path:
-                page = self.api.get(cell, path)
-                found += [
-                    (cell, one["id"]) for one in page["requests"] if one["stage"] not in ENDED
-                ]
-                path = next((to["href"] for to in page["links"] if to["rel"] == "next"), "")
+            try:
+                found += [(cell, one) for one in self._open_in(cell)]
+            except (httpx.HTTPError, AssertionError):
+                found.append((cell, ""))
         return found
+
+    def _open_in(self, cell: str) -> Iterator[str]:
+        path = f"/v1/requests?project={self.project}&limit=1000"
+        while path:
+            page = self.api.get(cell, path)
+            yield from (one["id"] for one in page["requests"] if one["stage"] not in ENDED)
+            path = next((to["href"] for to in page["links"] if to["rel"] == "next"), "")
 
 
 class Client:
@@ -136,7 +149,7 @@ class Client:
                     "claim-scarce", [self._chance.choice(sorted(self._load.regions))], SCARCE
                 )
             case "manifest" if self._abroad:
-                self._claim("manifest", sorted(self._load.regions), {"VCPU": 1})
+                self._manifest()
             case "cancel" if self._held:
                 self._cancel(self._held.popleft())
             case "move" if self._held:
@@ -159,26 +172,38 @@ class Client:
     def _claim(
         self, kind: str, cells: Sequence[str], resources: dict[str, int], *, plenty: bool = False
     ) -> None:
-        body: dict[str, Any] = {"resources": resources, "project": self._load.project}
-        if len(cells) == 1:
-            body["cell"] = cells[0]
-        else:
-            body |= {"cells": list(cells), "count": len(cells), "server_group": self._load.group}
+        self._ask(kind, cells, {"resources": resources, "cell": cells[0]}, plenty=plenty)
+
+    def _manifest(self) -> None:
+        """An instance in each cell, or none at all; in a group of its own, as one that is used is full."""
+        body = {"name": self._name, "policy": "anti-affinity", "scope": "cell"}
+        body["project"] = self._load.project
+        made = self._call("group", (self._region,), "POST", "/v1/server-groups", body)
+        if made is None:
+            return
+        self._load.groups.append((self._home, made["id"]))
+        cells = sorted(self._load.regions)
+        asked = {"cells": cells, "count": len(cells), "server_group": made["id"]}
+        self._ask("manifest", cells, {"resources": {"VCPU": 1}, **asked})
+
+    def _ask(
+        self, kind: str, cells: Sequence[str], body: dict[str, Any], *, plenty: bool = False
+    ) -> None:
+        """Post a request, under a key of its own, and keep what was placed."""
         targets = tuple(self._load.regions[cell] for cell in cells)
+        key = uuid.UUID(int=self._chance.getrandbits(128), version=4)
         answer = self._call(
             kind,
             targets,
             "POST",
             f"/v1/requests?wait={WAIT_S}s",
-            body,
+            body | {"project": self._load.project},
             plenty=plenty,
-            headers={
-                "Idempotency-Key": str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
-            },
+            headers={"Idempotency-Key": str(key)},
         )
         if answer is not None and answer.get("stage") in ("placed", "built"):
             first = answer["placements"][0]
-            self._held.append(Held(answer["id"], self._home, targets[0], first["instance"]))
+            self._held.append(Held(answer["id"], targets[0], first["instance"]))
 
     def _cancel(self, held: Held) -> None:
         self._call("cancel", (held.region,), "DELETE", f"/v1/requests/{held.id}")

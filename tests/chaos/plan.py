@@ -21,19 +21,33 @@ LOSS_PERCENT = (1, 10)
 REORDER_PERCENT = (1, 20)
 FLAP_S = (0.3, 1.5)
 SKEW_S = (-300, 300)
-#: Where a scheduler may die in the middle of what the load asks of it.
-CRASH_POINTS = (
-    "claim.before_lwt",
-    "claim.after_lwt",
-    "writeset.record_made",
-    "writeset.one_prepared",
-    "writeset.prepared",
-    "writeset.committed",
-    "writeset.one_settled",
-    "request.claimed",
-    "request.placed",
-    "cancel.released",
-)
+#: Where a process may die in the middle of what the load asks of it, by its role.
+CRASH_POINTS: dict[str, tuple[str, ...]] = {
+    "scheduler": (
+        "claim.before_lwt",
+        "claim.after_lwt",
+        "writeset.record_made",
+        "writeset.one_prepared",
+        "writeset.prepared",
+        "writeset.committed",
+        "writeset.one_settled",
+        "request.claimed",
+        "request.placed",
+        "cancel.released",
+        "move.claimed",
+        "move.swapped",
+    ),
+    "api": ("request.logged", "request.cancelling"),
+    "agent": (
+        "agent.adopted",
+        "agent.noted",
+        "agent.said_built",
+        "agent.destroying",
+        "agent.said_gone",
+    ),
+}
+#: Longer than a claim's lease in the default settings: whoever wakes then finds it given away.
+ZOMBIE_S = 130.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +70,8 @@ class Fault:
     kind: str
     params: Mapping[str, Any]
     regions: tuple[str, ...]
+    least_s: float = 0.0
+    """How long it has to last to be what it is."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,7 @@ def cycles(
         faults = [makers[first](chance, site)]
         if number % TWO_EVERY == 0 and len(wanted) > 1:
             faults.append(makers[draw(other_than=first)](chance, site))
-        hold_s = round(chance.uniform(*HOLD_S), 1)
+        hold_s = max(round(chance.uniform(*HOLD_S), 1), *(fault.least_s for fault in faults))
         yield Cycle(number, tuple(faults), hold_s, round(chance.uniform(*SECOND_AFTER_S), 1))
 
 
@@ -120,9 +136,11 @@ def table(site: Site, *, long: bool) -> dict[str, Maker]:
         if names:
             made[f"kill-{role}"] = _process("kill", names)
             made[f"pause-{role}"] = _process("pause", names)
+            made[f"crash-{role}"] = _crash(role, names)
     if site.schedulers:
-        made["crash-scheduler"] = _crash
         made["skew-scheduler"] = _skew
+        if long:
+            made["zombie-scheduler"] = _zombie
     if site.agents and long:
         made["full-agent"] = _process("full", site.agents)
     if site.nodes:
@@ -182,10 +200,18 @@ def _bridge(chance: random.Random, site: Site) -> Fault:
     return Fault("bridge", {"region": region}, others)
 
 
-def _crash(chance: random.Random, site: Site) -> Fault:
+def _crash(role: str, names: Sequence[str]) -> Maker:
+    def make(chance: random.Random, site: Site) -> Fault:
+        name = chance.choice(names)
+        point = f"{chance.choice(CRASH_POINTS[role])}:{chance.randint(1, 3)}"
+        return Fault(f"crash-{role}", {"name": name, "point": point}, _region(site, name))
+
+    return make
+
+
+def _zombie(chance: random.Random, site: Site) -> Fault:
     name = chance.choice(site.schedulers)
-    point = f"{chance.choice(CRASH_POINTS)}:{chance.randint(1, 3)}"
-    return Fault("crash-scheduler", {"name": name, "point": point}, _region(site, name))
+    return Fault("zombie-scheduler", {"name": name}, _region(site, name), least_s=ZOMBIE_S)
 
 
 def _skew(chance: random.Random, site: Site) -> Fault:

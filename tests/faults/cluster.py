@@ -48,6 +48,11 @@ class Cluster:
         """Where faults that a guard ends are noted."""
         return self.run_dir / "faults"
 
+    @property
+    def cache(self) -> Path:
+        """Where what a fault needs and is made once is kept."""
+        return self.run_dir / "cache"
+
     def members(self) -> list[Member]:
         """Everybody, as of now. Raises FaultError when nothing is deployed."""
         found = self._present()
@@ -234,8 +239,7 @@ class Cluster:
 
     def skew(self, name: str, by_s: float, *, seconds: float = BOUND_S) -> str:
         """Have a process live in another time; the name of who stands in for it."""
-        cache = self.run_dir / "cache"
-        return self._replaced(name, seconds, lambda member: clocks.skew(member, by_s, cache))
+        return self._replaced(name, seconds, lambda member: clocks.skew(member, by_s, self.cache))
 
     def fill(self, name: str, disk: str, *, seconds: float = BOUND_S) -> str:
         """Have a disk (data, commitlog, journal) full; the name of who stands in for its owner."""

@@ -37,7 +37,7 @@ examples:
   ./demo fault pause --cell nyc1 --role scheduler --for 20s
   ./demo fault slow --from nyc --to sgp --delay 400ms --loss 2%
   ./demo fault crash --process nyc1-scheduler-1 --at claim.after_lwt
-  ./demo fault skew --process ams1-scheduler-2 --by -5m
+  ./demo fault skew --process ams1-scheduler-2 --behind 5m
   ./demo fault disk --process sgp1-agent-1 --full journal
   ./demo fault heal
 
@@ -55,8 +55,8 @@ class Place:
 
 
 def duration(text: str) -> float:
-    """Seconds of ``400ms``, ``20s``, ``5m``, ``1h`` or a plain number; a sign is kept."""
-    match = re.fullmatch(r"([+-]?\d+(?:\.\d+)?)(ms|s|m|h)?", text)
+    """Seconds of ``400ms``, ``20s``, ``5m``, ``1h`` or a plain number."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)?", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no time: write 400ms, 20s, 5m or 1h")
     return float(match[1]) * _UNITS[match[2] or "s"]
@@ -114,8 +114,9 @@ def carry_out(cluster: Cluster, asked: argparse.Namespace) -> list[str]:
             name = cluster.crash(asked.process, asked.at, seconds=asked.seconds)
             return [f"{name} stands in, and dies at {asked.at}", _bound(asked.seconds)]
         case "skew":
-            name = cluster.skew(asked.process, asked.by, seconds=asked.seconds)
-            return [f"{name} stands in, {asked.by:+g} s off", _bound(asked.seconds)]
+            by_s = asked.ahead if asked.behind is None else -asked.behind
+            name = cluster.skew(asked.process, by_s, seconds=asked.seconds)
+            return [f"{name} stands in, {by_s:+g} s off", _bound(asked.seconds)]
         case "disk":
             name = cluster.fill(asked.process, asked.full, seconds=asked.seconds)
             return [f"{name} stands in, its {asked.full} full", _bound(asked.seconds)]
@@ -259,7 +260,9 @@ def _where(options: argparse.ArgumentParser, kind: str) -> None:
             help="e.g. claim.after_lwt; :3 for the third time",
         )
     if kind == "skew":
-        options.add_argument("--by", type=duration, required=True, metavar="TIME", help="5m, -5m")
+        which = options.add_mutually_exclusive_group(required=True)
+        which.add_argument("--ahead", type=duration, metavar="TIME", help="5m")
+        which.add_argument("--behind", type=duration, metavar="TIME", help="5m")
     if kind == "disk":
         options.add_argument("--full", required=True, choices=sorted(DISKS))
     if kind == "slow":

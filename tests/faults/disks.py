@@ -9,6 +9,8 @@ starts the original.
 from __future__ import annotations
 
 import json
+import socket
+import time
 from typing import Any
 
 from faults import replacement
@@ -26,6 +28,9 @@ DISKS = {
 #: What is free before the filling; a start has to fit.
 SLACK_KIB = {"data": 65_536, "commitlog": 65_536, "journal": 1024}
 COPY_S = 300.0
+CQL_PORT = 9042
+#: How long a node's start is waited for.
+SERVING_S = 180.0
 
 
 def fill(member: Member, what: str) -> str:
@@ -46,6 +51,7 @@ def fill(member: Member, what: str) -> str:
     try:
         small = _hold(member.name, like, volume, what)
         copy = replacement.stand_in(member, Difference("full", {}, {path: small}))
+        _await_serving(member)
         # dd ends when nothing fits any more, which is what it is for.
         script = "dd if=/dev/zero of=/small/.filler bs=4096 2>/dev/null; sync; df -k /small"
         docker("exec", _holder(member.name), "sh", "-c", script)
@@ -67,6 +73,17 @@ def unfill(original: str) -> None:
     docker("volume", "rm", "--force", holder, check=False)
 
 
+def _await_serving(member: Member) -> None:
+    """Let a node come up first: what is to be seen is a disk that fills up, not a start on a full one."""
+    deadline = time.monotonic() + (SERVING_S if member.role is Role.NODE else 0.0)
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((member.address, CQL_PORT), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+
+
 def _holder(original: str) -> str:
     """Container and volume of the small disk."""
     return f"{original}{replacement.HOLDER}"
@@ -77,7 +94,7 @@ def _hold(original: str, like: dict[str, Any], volume: str, what: str) -> str:
     name = _holder(original)
     deployment = like["Config"]["Labels"]["io.placer.deployment"]
     label = ["--label", f"io.placer.deployment={deployment}"]
-    image = like["Config"]["Image"]
+    image = like["Image"]
     plain = ["--rm", *label, "--network", "none", "--user", "0", "--entrypoint", "sh"]
     used = docker("run", *plain, "--volume", f"{volume}:/large", image, "-c", "du -sk /large")
     size = int(used.split()[0]) + SLACK_KIB[what]

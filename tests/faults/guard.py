@@ -20,6 +20,7 @@ from pathlib import Path
 
 from faults.errors import FaultError
 
+TESTS = Path(__file__).resolve().parents[1]
 LOOK_S = 0.5
 SECONDS_MAX = 86_400.0
 
@@ -76,11 +77,10 @@ def bounded(seconds: float) -> float:
 
 def post(folder: Path, deployment: str, note_id: str) -> None:
     """Start the guard of a note. It has a session of its own and outlives this process."""
-    here = str(Path(__file__).resolve().parents[1])
     command = [sys.executable, "-m", "faults", "--deployment", deployment, "guard", note_id]
     subprocess.Popen(
         [*command[:3], "--run-dir", str(folder.parent), *command[3:]],
-        env={**os.environ, "PYTHONPATH": here, "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": f"{TESTS}", "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -7,6 +7,7 @@ may be called twice, and takes the containers as it finds them.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from faults.target import Member, Role
 DATA = "/var/lib/cassandra"
 #: What an engine takes to stop a node gracefully, at most.
 STOP_S = 30
+PAUSE_TRIES = 10
+PAUSE_AGAIN_S = 0.2
 
 
 def kill(members: Iterable[Member]) -> None:
@@ -28,8 +31,21 @@ def kill(members: Iterable[Member]) -> None:
 
 def pause(members: Iterable[Member]) -> None:
     """Freeze: connections stay open and nothing is answered, as in a long stall."""
-    if names := [member.name for member in members if member.state == "running"]:
-        docker("pause", *names)
+    for member in members:
+        if member.state == "running":
+            _pause(member.name)
+
+
+def _pause(name: str) -> None:
+    """The freezer gives up on a container of many threads when the machine is busy: tried a few times."""
+    for left in reversed(range(PAUSE_TRIES)):
+        try:
+            docker("pause", name)
+            return
+        except FaultError as failed:
+            if not left or "unable to freeze" not in failed.what:
+                raise
+            time.sleep(PAUSE_AGAIN_S)
 
 
 def unpause(members: Iterable[Member]) -> None:
@@ -85,7 +101,7 @@ def wipe(members: Sequence[Member]) -> None:
 
 def _empty(member: Member) -> None:
     """Delete all files of the node's volumes, from a container of its own image that has them."""
-    image = docker("inspect", "--format", "{{.Config.Image}}", member.name).strip()
+    image = docker("inspect", "--format", "{{.Image}}", member.name).strip()
     label = docker(
         "inspect",
         "--format",

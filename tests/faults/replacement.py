@@ -82,7 +82,7 @@ def arguments(like: Mapping[str, Any], copy: str, difference: Difference) -> lis
     for port, bindings in (host.get("PortBindings") or {}).items():
         for binding in bindings or []:
             made += ["--publish", f"{binding['HostIp']}:{binding['HostPort']}:{port}"]
-    return [[*made, config["Image"], *(config.get("Cmd") or [])], *connects]
+    return [[*made, like["Image"], *(config.get("Cmd") or [])], *connects]
 
 
 def _limits(host: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from types import FrameType
 
-from suites import cluster, fast
+from suites import chaos, cluster, fast
 from suites.process import end_all
 from suites.result import Result
 
@@ -39,6 +39,8 @@ SLOW: dict[str, Slow] = {
     "molecule": cluster.molecule,
     "demo": cluster.demo,
 }
+# As SLOW, and only when asked for by name.
+ASKED: dict[str, Slow] = {"chaos": chaos.chaos}
 # The suites that -k and a seed mean something to.
 BY_NAME = ("unit", "simulation", "tooling")
 # What is too long for the inner loop.
@@ -53,9 +55,10 @@ EPILOG = f"""\
   ./test molecule default  Molecule scenarios, with the integration tests on their cluster; --keep leaves it up
   ./test molecule --all    every scenario: also those that want three nodes a cell
   ./test demo              ./demo, its report against tests/demo/bars.yml, ./demo down (also of one you started)
+  ./test chaos             faults under load on a small cluster of its own; --seed N repeats one (docs/operate/faults.md)
   ./test fix               put right what a tool can: format, lint, generated READMEs
 
-containers, molecule and demo need root and Docker, which is started where none runs; the last two also install it.
+containers, molecule, demo and chaos need root and Docker, which is started where none runs; the last three also install it.
 """
 
 
@@ -73,6 +76,7 @@ def main(arguments: Sequence[str]) -> int:
         "--hypothesis-seed", dest="seed", help="repeat a random failure by the seed it printed"
     )
     parser.add_argument("--all", action="store_true", help="every Molecule scenario, not only CI's")
+    parser.add_argument("--seed", dest="chaos_seed", type=int, help="repeat a chaos run")
     parser.add_argument("--keep", action="store_true", help="leave the test cluster running")
     asked = parser.parse_args(arguments)
     names: list[str] = asked.suites
@@ -84,17 +88,21 @@ def main(arguments: Sequence[str]) -> int:
     if names[:1] == ["molecule"]:
         flags = [flag for flag, on in (("--keep", asked.keep), ("--all", asked.all)) if on]
         return report(staged(cluster.molecule([*flags, *names[1:]])))
+    seeded = [f"--seed={asked.chaos_seed}"] if asked.chaos_seed is not None else []
     if names == ["fast"]:
         names = [name for name in FAST if name not in LONG]
     elif not names:
         names = list(BY_NAME) if options else [*FAST, *SLOW]
-    if unknown := [name for name in names if name not in {**FAST, **SLOW}]:
+    if unknown := [name for name in names if name not in {**FAST, **SLOW, **ASKED}]:
         parser.error(f"no such suite: {', '.join(unknown)}")
 
     rows = together({name: suite for name, suite in FAST.items() if name in names}, options)
     for name, suite in SLOW.items():
         if name in names:
             rows += staged(suite([]))
+    for name, suite in ASKED.items():
+        if name in names:
+            rows += staged(suite(seeded))
     return report(rows)
 
 

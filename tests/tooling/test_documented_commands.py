@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 import typer
 
+import faults.command
 from deployment import ROOT
 from placer.cli.main import app
 from suites.process import tracked
@@ -19,7 +20,7 @@ PAGES = tracked("*.md")
 SEPARATORS: Final = {"|", "||", "&&", ";", "(", ")", "$(", "&"}
 BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 #: What ./demo knows; test_scripts.py tries each.
-DEMO: Final = {"up", "status", "report", "env", "down"}
+DEMO: Final = {"up", "status", "report", "env", "fault", "down"}
 
 
 def shell_lines(text: str) -> Iterator[str]:
@@ -102,6 +103,8 @@ def test_other_commands_exist(page: str) -> None:
     text = (ROOT / page).read_text()
     for arguments in calls(text, r"\./demo"):
         assert not arguments or arguments[0] in DEMO or arguments[0].startswith("-"), arguments
+        if arguments[:1] == ["fault"] and "--help" not in arguments:
+            faults.command.parser().parse_args(arguments[1:])  # it ends the test for a wrong word
     for arguments in calls(text, "ansible-playbook"):
         for word in arguments:
             if word.startswith(("playbooks/", "inventories/")) and "/mine" not in word:

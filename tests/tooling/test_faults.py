@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import time
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 from deployment import ROOT
-from faults import guard, network, target
+from faults import crashes, guard, network, target
 from faults.cluster import Cluster
 from faults.command import Place, duration, main, parser, percent
 from faults.errors import FaultError
+from faults.replacement import Difference, arguments
 from faults.target import Member, Role
 
 PLACES = {"nyc1": "nyc", "nyc2": "nyc", "ams1": "ams", "sgp1": "sgp"}
@@ -206,7 +208,6 @@ def test_every_fault_has_a_bound(seconds: float) -> None:
         pytest.param("400ms", 0.4, id="milliseconds"),
         pytest.param("20", 20, id="a plain number"),
         pytest.param("1.5m", 90, id="minutes"),
-        pytest.param("-5m", -300, id="a clock that is behind"),
     ],
 )
 def test_times_are_read(text: str, seconds: float) -> None:
@@ -227,6 +228,11 @@ def test_shares_are_read() -> None:
             ["partition"], "one of the arguments --region --cell is required", id="nowhere"
         ),
         pytest.param(["kill", "--for", "soon"], "'soon' is no time", id="no time"),
+        pytest.param(
+            ["skew", "--process", "a", "--ahead", "5m", "--behind", "5m"],
+            "not allowed with argument --ahead",
+            id="two times at once",
+        ),
         pytest.param(
             ["slow", "--from", "a", "--to", "b", "--loss", "120%"], "no share", id="no share"
         ),
@@ -289,3 +295,96 @@ def test_the_last_nodes_of_a_cell_are_not_wiped(
     with pytest.raises(FaultError, match="No other node of cell ams1 is up"):
         Cluster(Place("d", tmp_path)).wipe("ams1-r1", "ams1-r2")
     assert not list(tmp_path.iterdir())
+
+
+# --- stand-ins ---------------------------------------------------------------------------------------
+
+SCHEDULER: dict[str, Any] = {
+    "Name": "/d-nyc1-scheduler-1",
+    "Config": {
+        "Hostname": "nyc1-scheduler-1",
+        "User": "10001",
+        "Labels": {"io.placer.deployment": "d", "io.placer.kind": "scheduler"},
+        "Env": ["PYTHONUNBUFFERED=1", "PLACER_FAIL_POINT=claim.before_lwt"],
+        "Image": "placer/placer:0.1.0",
+        "Cmd": ["scheduler"],
+    },
+    "Image": "sha256:0a",
+    "HostConfig": {
+        "Init": True,
+        "ReadonlyRootfs": True,
+        "Tmpfs": {"/tmp": ""},
+        "CapDrop": ["ALL"],
+        "Memory": 100,
+        "MemorySwap": 100,
+        "PortBindings": {"8700/tcp": [{"HostIp": "127.0.0.1", "HostPort": "8801"}]},
+    },
+    "Mounts": [
+        {
+            "Type": "bind",
+            "Source": "/run/x.toml",
+            "Destination": "/etc/placer/placer.toml",
+            "RW": False,
+        },
+        {
+            "Type": "volume",
+            "Name": "d-nyc1-history",
+            "Source": "/v",
+            "Destination": "/history",
+            "RW": True,
+        },
+    ],
+    "NetworkSettings": {
+        "Networks": {
+            "d-nyc": {"IPAMConfig": {"IPv4Address": "10.90.1.35"}},
+            "d-wan": {"IPAMConfig": {"IPv4Address": "10.91.1.35"}},
+        }
+    },
+}
+
+
+def test_a_stand_in_is_the_original_but_for_what_differs() -> None:
+    """Addresses, ports, mounts, rights and bounds, and the very image, whatever its name means by now.
+
+    Labels tell whom it stands for; the variable that differs counts last.
+    """
+    difference = Difference(
+        "crash", {"PLACER_FAIL_POINT": "claim.after_lwt"}, {"/history": "small"}
+    )
+    create, connect = arguments(SCHEDULER, "d-copy", difference)
+    assert connect == ["network", "connect", "--ip", "10.91.1.35", "d-wan", "d-copy"]
+    words = list(create)
+    assert words[-2:] == ["sha256:0a", "scheduler"]
+    pairs = set(itertools.pairwise(words))
+    for pair in (
+        ("--ip", "10.90.1.35"),
+        ("--publish", "127.0.0.1:8801:8700/tcp"),
+        ("--volume", "/run/x.toml:/etc/placer/placer.toml:ro"),
+        ("--volume", "small:/history"),
+        ("--label", "io.placer.fault.of=d-nyc1-scheduler-1"),
+        ("--label", "io.placer.kind=scheduler"),
+        ("--cap-drop", "ALL"),
+        ("--user", "10001"),
+    ):
+        assert pair in pairs, pair
+    assert "d-nyc1-history:/history" not in words
+    settings = [value for flag, value in itertools.pairwise(words) if flag == "--env"]
+    assert settings[-1] == "PLACER_FAIL_POINT=claim.after_lwt"
+
+
+def test_a_stand_in_is_nobodys_target(members: list[Member]) -> None:
+    """A fault of a kind of process hits the originals; the stand-in is known by its name alone."""
+    copy = Member(
+        "d-ams1-scheduler-1-skew", Role.SCHEDULER, "ams1", "ams", stands_for="d-ams1-scheduler-1"
+    )
+    chosen = target.select([*members, copy], roles=[Role.SCHEDULER], cell="ams1")
+    assert [member.name for member in chosen] == ["d-ams1-scheduler-1"]
+
+
+def test_only_services_have_fail_points(members: list[Member]) -> None:
+    """And only those that the code knows."""
+    scheduler = next(member for member in members if member.role is Role.SCHEDULER)
+    with pytest.raises(FaultError, match=r"no fail point 'claim\.never'"):
+        crashes.crash(scheduler, "claim.never")
+    with pytest.raises(FaultError, match="has no fail points"):
+        crashes.crash(members[0], "claim.after_lwt")
