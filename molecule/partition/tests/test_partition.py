@@ -6,6 +6,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import pytest
 
@@ -139,12 +140,15 @@ def converged(
     cluster.wait_healthy()
     for cell in deployment.cells:
         for home in deployment.cells:
-            query = f"/v1/instances?name={name}&cell={home}"
             until(
-                lambda cell=cell, home=home, query=query: (
-                    {one["request"] for one in api.get(cell, query)["instances"]} == {made[home]}
-                ),
+                partial(lists, api, cell, home, name, made[home]),
                 seconds=CONVERGED_S,
                 what=f"{cell} lists what {home} built while regions were apart",
             )
     print(f"all regions list the same {time.monotonic() - began:.1f} s later")
+
+
+def lists(api: Api, cell: str, home: str, name: str, request: str) -> bool:
+    """Whether the API of ``cell`` lists what was built in ``home`` under ``name``, and nothing else."""
+    found = api.get(cell, f"/v1/instances?name={name}&cell={home}")["instances"]
+    return {one["request"] for one in found} == {request}
