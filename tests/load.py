@@ -151,6 +151,17 @@ def all_pairs_claim(
         return dict(zip(pairs, pool.map(claim, pairs), strict=True))
 
 
+def claimed(api: Api, home: str, target: str, name: str = "") -> str:
+    """The id of a request that was asked for at ``home`` and placed in ``target``; empty if it was not."""
+    body = {"resources": {"VCPU": 1}, "cell": target} | ({"name": name} if name else {})
+    answer = api.call(home, "POST", f"/v1/requests?wait={WAIT_S}s", body)
+    if not answer.is_success:
+        return ""
+    request: dict[str, Any] = answer.json()
+    api.posted.append((home, request["id"]))
+    return str(request["id"]) if request["stage"] in PLACED else ""
+
+
 def summary(tries: Sequence[Try]) -> str:
     """Counts, the slowest, and what the first of those that were not placed heard."""
     bad = [one for one in tries if not one.placed]

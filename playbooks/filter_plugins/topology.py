@@ -247,9 +247,12 @@ def placer_removal(
 ) -> dict[str, list[str]]:
     """What of a machine's containers belongs to the nodes and cells in `remove`.
 
-    `nodes` and `services` are names of containers, `cells` those names that are cells; `known` is all that could be named.
+    `nodes` and `services` are names of containers, `volumes` what those services keep (the role cassandra knows what nodes do),
+    `cells` those names that are cells; `known` is all that could be named.
     """
-    found: dict[str, list[str]] = {"nodes": [], "services": [], "cells": [], "known": []}
+    found: dict[str, list[str]] = {
+        key: [] for key in ("nodes", "services", "volumes", "cells", "known")
+    }
     for container in containers:
         name = str(container["Names"][0]).removeprefix("/")
         labels = container.get("Labels") or {}
@@ -261,6 +264,8 @@ def placer_removal(
         if cell and cell in remove:
             found["cells"].append(cell)
             found["nodes" if is_node else "services"].append(name)
+            mounts = [] if is_node else container.get("Mounts") or []
+            found["volumes"] += [one["Name"] for one in mounts if one.get("Type") == "volume"]
         elif is_node and short in remove:
             found["nodes"].append(name)
     return {key: sorted(set(values)) for key, values in found.items()}

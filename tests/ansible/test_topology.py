@@ -14,7 +14,11 @@ def container(name: str, cell: str = "", *, node: bool = False) -> dict[str, Any
     labels = {"io.placer.deployment": "demo"}
     labels |= {"io.placer.cell": cell} if cell else {}
     labels |= {"io.placer.role": "cassandra"} if node else {}
-    return {"Names": [f"/demo-{name}"], "Labels": labels}
+    mounts = [
+        {"Type": "volume", "Name": f"demo-{name}-data"},
+        {"Type": "bind", "Source": "/etc/x"},
+    ]
+    return {"Names": [f"/demo-{name}"], "Labels": labels, "Mounts": mounts}
 
 
 HERE = [
@@ -46,6 +50,7 @@ def test_what_is_removed(
     """Nodes by their own name, cells with all they have; who was not named stays."""
     found = topology.placer_removal(HERE, "demo", remove)
     assert (found["nodes"], found["services"], found["cells"]) == (nodes, services, cells)
+    assert found["volumes"] == [f"{service}-data" for service in services]
     assert found["known"] == ["fra1", "fra1-r1", "nyc1", "nyc1-r1", "nyc1-r4"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from cassandra import ConsistencyLevel
@@ -108,9 +109,7 @@ def test_global_rows_are_everywhere(deployment: Deployment, api: Api, cluster: C
         for node in deployment.nodes:
             with session_on(deployment, node) as session:
                 until(
-                    lambda session=session, instance=instance: has(
-                        session, "placer_global.instance", instance
-                    ),
+                    partial(has, session, "placer_global.instance", instance),
                     seconds=EVERYWHERE_S,
                     what=f"{node} has the instance that {cell} built",
                 )
