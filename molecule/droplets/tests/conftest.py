@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from machines import PRIVATE, RUN_DIR, SSH_CONFIG, answers
 
 from lab import until
-from machines import PRIVATE, RUN_DIR, SSH_CONFIG, answers
 
 TUNNEL_S = 30.0
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx
-from testinfra.host import Host
-
 from machines import (
     DEPLOYMENT,
     HOSTS,
@@ -17,10 +16,14 @@ from machines import (
     SERVICES,
     answers,
 )
+from testinfra.host import Host
+
+from lab import until
 
 testinfra_hosts = HOSTS
 
 MIB = 1 << 20
+BUILT_S = 30.0
 CGROUP = "/sys/fs/cgroup/memory"
 
 
@@ -29,10 +32,10 @@ def name_of(host: Host) -> str:
     return str(host.check_output("hostname"))
 
 
-def containers(host: Host) -> dict[str, dict[str, object]]:
+def containers(host: Host) -> dict[str, dict[str, Any]]:
     """Name -> what the machine's own engine says of it."""
     names = host.check_output("docker ps --all --format '{{.Names}}'").split()
-    found = json.loads(host.check_output("docker inspect %s" % " ".join(names)))
+    found = json.loads(host.check_output(f"docker inspect {' '.join(names)}"))
     return {item["Name"].removeprefix("/"): item for item in found}
 
 
@@ -42,8 +45,8 @@ def test_a_machine_runs_its_share(host: Host) -> None:
     found = containers(host)
     assert set(found) == {f"{DEPLOYMENT}-{name}", f"{DEPLOYMENT}-nyc1-{SERVICES[name]}"}
     for container, item in found.items():
-        assert item["State"]["Running"], f"{container} is {item['State']['Status']}"  # type: ignore[index]
-        assert not item["State"]["OOMKilled"], container  # type: ignore[index]
+        assert item["State"]["Running"], f"{container} is {item['State']['Status']}"
+        assert not item["State"]["OOMKilled"], container
         assert item["RestartCount"] == 0, container
 
 
@@ -71,9 +74,7 @@ def test_it_listens_where_it_must(host: Host) -> None:
     open_ports = {(address, int(port)) for address, port in local}
     beyond = {pair for pair in open_ports if not pair[0].strip("[]").startswith(("127.", "::1"))}
     private = {7000, 9042} | PORTS[SERVICES[name]]
-    assert {pair for pair in beyond if pair[1] != 22} == {
-        (PRIVATE[name], port) for port in private
-    }
+    assert {pair for pair in beyond if pair[1] != 22} == {(PRIVATE[name], port) for port in private}
     for port in (7000, 7199, 8700, 8790, 9042, 2375):
         assert not answers(PUBLIC[name], port), f"{port} is open on the public address"
     assert answers(PUBLIC[name], 22)
@@ -105,7 +106,16 @@ def test_a_claim_from_end_to_end(api: httpx.Client) -> None:
     assert answer.status_code == 200, answer.text
     request = answer.json()
     assert request["stage"] in ("placed", "built"), request
-    listed = api.get("/v1/instances", params={"limit": 100}).json()
-    assert request["id"] in json.dumps(listed)
-    gone = api.delete(f"/v1/requests/{request['id']}")
-    assert gone.status_code in (200, 202), gone.text
+    place = f"/v1/requests/{request['id']}"
+    built = until(
+        lambda: stage(api, place, "built"), seconds=BUILT_S, what=f"{request['id']} is built"
+    )
+    assert built["placements"][0]["cell"] == "nyc1"
+    assert api.delete(place).status_code in (200, 202)
+    until(lambda: stage(api, place, "cancelled"), seconds=BUILT_S, what=f"{request['id']} is gone")
+
+
+def stage(api: httpx.Client, path: str, wanted: str) -> dict[str, Any] | None:
+    """The request, if it is at this stage."""
+    found: dict[str, Any] = api.get(path).json()
+    return found if found["stage"] == wanted else None
