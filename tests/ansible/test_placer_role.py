@@ -63,14 +63,25 @@ def test_in_bridge_mode_each_process_has_its_own_addresses() -> None:
 
 
 def test_in_host_mode_a_second_process_on_a_machine_has_the_next_port() -> None:
-    """Three schedulers on two hosts: one each, then the first host's second port."""
+    """Three schedulers on two hosts, on from where the API is: one each, then the second host's second port."""
     cells = [cell("nyc1", "nyc", services=2, bridge=False)]
     found = plugin.placer_processes(cells, {"api": 1, "scheduler": 3, "agent": 0})
     assert [(p["host"], p["address"], p["port"]) for p in found] == [
         ("nyc1-s1", "10.10.1.1", 8700),
-        ("nyc1-s1", "10.10.1.1", 8790),
         ("nyc1-s2", "10.10.1.2", 8790),
-        ("nyc1-s1", "10.10.1.1", 8791),
+        ("nyc1-s1", "10.10.1.1", 8790),
+        ("nyc1-s2", "10.10.1.2", 8791),
+    ]
+
+
+def test_three_small_machines_share_a_cells_services() -> None:
+    """With one process of each kind, no machine has two of them."""
+    cells = [cell("nyc1", "nyc", services=3, bridge=False)]
+    found = plugin.placer_processes(cells, {"api": 1, "scheduler": 1, "agent": 1})
+    assert [(p["kind"], p["host"]) for p in found] == [
+        ("api", "nyc1-s1"),
+        ("scheduler", "nyc1-s2"),
+        ("agent", "nyc1-s3"),
     ]
 
 

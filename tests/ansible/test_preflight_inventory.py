@@ -20,9 +20,13 @@ KNOWN: dict[str, dict[str, Any]] = {
     name: {}
     for name in (
         "cassandra_broadcast_address",
+        "cassandra_code_cache_mib",
+        "cassandra_direct_memory_max_mib",
         "cassandra_heap_mib",
+        "cassandra_image_archive",
         "cassandra_listen_address",
         "cassandra_memory_mib",
+        "cassandra_metaspace_max_mib",
         "cassandra_rack",
         "placer_cell",
         "placer_cell_index",
@@ -263,6 +267,22 @@ AMS1 = ("ams1-r1", "ams1-s1")
             everywhere(cassandra_memory_mib=400, cassandra_heap_mib=192),
             "cassandra_memory_mib is 400, too little for cassandra_heap_mib 192",
             id="a heap that fills its container",
+        ),
+        pytest.param(
+            everywhere(
+                cassandra_memory_mib=380,
+                cassandra_heap_mib=160,
+                cassandra_metaspace_max_mib=96,
+                cassandra_code_cache_mib=32,
+                cassandra_direct_memory_max_mib=96,
+            ),
+            "what a node needs beside it: give it 416",
+            id="a small node that fills its container all the same",
+        ),
+        pytest.param(
+            everywhere(cassandra_image_archive="/nowhere/cassandra.tar"),
+            "cassandra_image_archive is /nowhere/cassandra.tar, and there is no such file",
+            id="an archive that is not there",
         ),
         pytest.param(
             everywhere(cassandra_admin_password="cassandra"),

@@ -109,7 +109,7 @@ def test_a_nodes_own_memory_counts() -> None:
 
 
 def test_several_machines_share_the_needs() -> None:
-    """A node's ports are its own addresses'; processes go round the service hosts: the second scheduler to the second."""
+    """A node's ports are its own addresses'; processes go round the service hosts, each kind on from where the last one ended."""
     droplets = {
         "name": "nyc1",
         "index": 1,
@@ -126,19 +126,28 @@ def test_several_machines_share_the_needs() -> None:
     )
     assert [(port["address"], port["port"]) for port in first["ports"]] == [
         ("10.10.1.11", 7000),
-        ("0.0.0.0", 9042),
+        ("10.10.1.11", 9042),
         ("127.0.0.1", 7199),
         ("10.10.1.11", 8700),
         ("10.10.1.11", 8790),
     ]
-    assert first["memory_mib"] == 512 + 3 * 128
-    assert second["memory_mib"] == 512 + 128
+    assert first["memory_mib"] == second["memory_mib"] == 512 + 2 * 128
     assert second["ports"][-1] == {
         "address": "10.10.1.12",
         "port": 8790,
         "user": "the scheduler of cell nyc1",
     }
     assert first["networks"] == []
+
+
+def test_a_node_with_two_addresses_takes_clients_on_all() -> None:
+    """Other regions reach it by the broadcast address, its own by the listen address."""
+    apart = cell("nyc1", 1, machine=None)
+    apart["nodes"][0]["broadcast_address"] = "192.0.2.11"
+    need = needs([apart], HOSTS, "nyc1-r1", SIZES | {"mode": "host"})
+    addresses = {port["port"]: port["address"] for port in need["ports"]}
+    assert addresses[9042] == "0.0.0.0"
+    assert addresses[7000] == "10.10.1.1"
 
 
 # --- verdict ---------------------------------------------------------------------------------------

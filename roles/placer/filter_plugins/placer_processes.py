@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which Placer processes a deployment runs, where, and at which address. Pure: cells in, a list out.
 
-A cell's processes are spread over its service hosts in turn. In bridge mode every process has addresses of its own; in host
+A cell's processes go round its service hosts, one kind on from where the one before it ended, so that small machines share them. In bridge mode every process has addresses of its own; in host
 mode it shares the machine's, and the second process of a kind on one machine takes the next port. An agent has a driver: `sim`
 agents are counted, an agent of containers (`docker`) runs beside each service host's engine or nowhere.
 """
@@ -29,12 +29,15 @@ def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> lis
             raise AnsibleFilterError(
                 f"cell {cell['name']} has no service host: put one of its hosts in the group placer"
             )
+        begun = 0
         for kind, first_port in PORTS.items():
             count = int(counts[kind])
             docker = len(hosts) if kind == "agent" and int(counts.get("docker", 0)) > 0 else 0
             for n in range(count + docker):
                 contained = n >= count
                 number = n + 1 - count if contained else n + 1
+                # An agent of containers is on the host of its own number, as each host has one.
+                place = hosts[(n - count if contained else begun + n) % len(hosts)]
                 process = {
                     "name": f"{cell['name']}-{'docker' if contained else kind}-{number}",
                     "kind": kind,
@@ -42,7 +45,7 @@ def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> lis
                     "cell_index": cell["index"],
                     "region": cell["region"],
                     "number": number,
-                    "host": hosts[(number - 1) % len(hosts)]["name"],
+                    "host": place["name"],
                     "driver": ("docker" if contained else "sim") if kind == "agent" else "",
                 }
                 if "addresses" in cell:
@@ -59,11 +62,12 @@ def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> lis
                     }
                 else:
                     process |= {
-                        "address": hosts[(number - 1) % len(hosts)]["address"],
+                        "address": place["address"],
                         "wan_address": "",
                         "port": first_port + n // len(hosts) if first_port else 0,
                     }
                 processes.append(process)
+            begun += count
     return processes
 
 

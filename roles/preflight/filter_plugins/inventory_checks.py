@@ -25,6 +25,16 @@ INDEX_MAX = 99
 NET_BASE_MAX = 254
 NATIVE_PORT_BASE, PLACEMENT_PORT_BASE = 8700, 8778
 SECRET_LENGTH_MIN = 16
+NODE_MEMORY = {
+    "cassandra_memory_mib": 512,
+    "cassandra_heap_mib": 192,
+    "cassandra_metaspace_max_mib": 112,
+    "cassandra_code_cache_mib": 48,
+    "cassandra_direct_memory_max_mib": 128,
+}
+"""A node's limit and what it is made of, with the role's defaults, in MiB."""
+NODE_REST_MIB = 32
+"""Stacks, and what the JVM itself takes."""
 KNOWN_SECRETS = {
     "admin",
     "cassandra",
@@ -289,15 +299,16 @@ def check_sizes(site: Site) -> Problems:
         if number is None or number < least:
             yield f"{name} is {site.shared(name)!r}: give a whole number from {least} on"
     for host in site.groups.get("cassandra", []):
-        memory, heap = (
-            whole(site.read(host, name, normal))
-            for name, normal in (("cassandra_memory_mib", 512), ("cassandra_heap_mib", 192))
+        memory, heap, *beside = (
+            whole(site.read(host, name, normal)) for name, normal in NODE_MEMORY.items()
         )
-        # Beside its heap a node needs metaspace, code cache, direct memory and stacks: 320 MiB at least.
-        if memory is not None and heap is not None and memory < heap + 320:
+        if memory is None or heap is None or None in beside:
+            continue
+        least = heap + sum(filter(None, beside)) + NODE_REST_MIB
+        if memory < least:
             yield (
                 f"{host}: cassandra_memory_mib is {memory}, too little for cassandra_heap_mib {heap} and what a node needs beside"
-                f" it: give it {heap + 320} or lower the heap"
+                f" it: give it {least} or lower the heap"
             )
 
 
@@ -311,6 +322,18 @@ def check_secrets(site: Site) -> Problems:
                     yield f"{host}: {name} is a secret that everybody knows: remove it, and one is generated"
                 elif len(str(value)) < SECRET_LENGTH_MIN:
                     yield f"{host}: {name} has fewer than {SECRET_LENGTH_MIN} characters: remove it, and one is generated"
+
+
+def check_archives(site: Site) -> Problems:
+    """An image's archive is on the machine that runs Ansible."""
+    for host in site.groups.get("machines", []):
+        for name in ("base_image_archive", "cassandra_image_archive"):
+            path = str(site.read(host, name, ""))
+            if path and not Path(path).is_file():
+                yield (
+                    f"{host}: {name} is {path}, and there is no such file on this machine: make it with docker save, or take the"
+                    " variable out"
+                )
 
 
 def check_plugins(site: Site) -> Problems:
@@ -429,6 +452,7 @@ def inventory_problems(
         check_racks(site),
         check_sizes(site),
         check_secrets(site),
+        check_archives(site),
         check_plugins(site),
         check_variables(site, known, removed),
     ]

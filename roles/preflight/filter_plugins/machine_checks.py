@@ -12,8 +12,10 @@ import ipaddress
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-NODE_PORTS = {7000: "", 9042: "0.0.0.0", 7199: "127.0.0.1"}
+NODE_PORTS = {7000: "", 9042: "", 7199: "127.0.0.1"}
 """Ports of a node on its machine's own network, and the address where it is not the listen address."""
+CLIENT_PORT = 9042
+"""Taken on all addresses by a node that other regions reach by another one than its own region does."""
 SERVICE_PORTS = {"api": 8700, "scheduler": 8790}
 WILDCARDS = {"0.0.0.0", "::"}
 GIB = 1024
@@ -41,18 +43,25 @@ def needs(
                     hosts[node["name"]].get("cassandra_memory_mib") or sizes["node_memory_mib"]
                 )
                 if not bridge:
+                    apart = node.get("broadcast_address", node["listen_address"])
+                    wide = apart != node["listen_address"]
                     ports += [
                         {
-                            "address": address or node["listen_address"],
+                            "address": "0.0.0.0"
+                            if wide and port == CLIENT_PORT
+                            else address or node["listen_address"],
                             "port": port,
                             "user": f"node {node['name']}",
                         }
                         for port, address in NODE_PORTS.items()
                     ]
+        # As the role placer lays them out: round the service hosts, each kind on from where the one before it ended.
+        begun = 0
         for kind, count in sizes["counts"].items():
             places = cell["services"]
+            first, begun = begun, begun + int(count)
             for number in range(int(count)):
-                place = places[number % len(places)]
+                place = places[(first + number) % len(places)]
                 if (place["machine"] or place["name"]) != machine:
                     continue
                 services += 1
