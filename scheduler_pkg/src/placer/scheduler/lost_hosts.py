@@ -11,6 +11,8 @@ that ends in the middle of that marks healthy hosts down. So it goes on while ho
 or at a peer, or while this process is itself late (``_RETURNING_S``, ``_LATE_S``), but never beyond
 the time in which a loss must be noticed: with the default grace, ten seconds after the last sign of life.
 
+What takes longer than that to be back is marked down, and up again with its report.
+
     silence    + grace  + asking   + marking down
     6 s        2.5 s      1 s        0.5 s     a host without power: its pongs stay away
     0 s        4 to 8.5 s 1 s        0.5 s     a connection that was closed
