@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from placer import __version__, tracing
 from placer.errors import InvalidInput
@@ -29,6 +29,22 @@ _provider: TracerProvider | None = None
 _tracer: Any = None
 
 
+class _Ids:
+    """What the SDK asks for ids: new traces have the id that the work has already.
+
+    Not derived from its ``IdGenerator``, which is not to be imported while nothing is exported.
+    """
+
+    def generate_trace_id(self) -> int:
+        return int(tracing.current() or tracing.new(), 16)
+
+    def generate_span_id(self) -> int:
+        return random.getrandbits(64) or 1
+
+    def is_trace_id_random(self) -> bool:
+        return False  # callers may bring theirs
+
+
 def start(settings: Settings) -> None:
     """Export from here on, if ``telemetry.otlp_endpoint`` is set. Raises InvalidInput without the libraries."""
     global _provider, _tracer
@@ -40,21 +56,11 @@ def start(settings: Settings) -> None:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
-        from opentelemetry.sdk.trace.id_generator import IdGenerator
     except ImportError as error:
         raise InvalidInput(
             f"telemetry.otlp_endpoint is set, and {error.name} is not installed.",
             remedy=f"Install {_EXTRA}, or leave the endpoint out.",
         ) from error
-
-    class Ids(IdGenerator):
-        """Ids of new traces: those that the work has already."""
-
-        def generate_trace_id(self) -> int:
-            return int(tracing.current() or tracing.new(), 16)
-
-        def generate_span_id(self) -> int:
-            return random.getrandbits(64) or 1
 
     resource = Resource(
         {
@@ -68,7 +74,9 @@ def start(settings: Settings) -> None:
     exporter = OTLPSpanExporter(
         endpoint=f"{wanted.otlp_endpoint.rstrip('/')}/v1/traces", timeout=wanted.timeout_s
     )
-    _provider = TracerProvider(resource=resource, id_generator=Ids(), shutdown_on_exit=False)
+    _provider = TracerProvider(
+        resource=resource, id_generator=cast(Any, _Ids()), shutdown_on_exit=False
+    )
     _provider.add_span_processor(
         BatchSpanProcessor(
             exporter,

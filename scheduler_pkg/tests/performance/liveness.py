@@ -196,7 +196,7 @@ async def _until_served(
     raise TimeoutError(f"not all of {count} hosts are served within {_CONNECT_TIMEOUT_S:g} s")
 
 
-async def _until_down(client: httpx.AsyncClient, count: int) -> float:
+async def _until_down(client: httpx.AsyncClient, count: float) -> float:
     """Seconds until hosts were marked down ``count`` times."""
     started = time.monotonic()
     while time.monotonic() - started < _CONNECT_TIMEOUT_S:

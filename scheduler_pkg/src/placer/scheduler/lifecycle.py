@@ -223,10 +223,10 @@ class Lifecycle:
             placements = fields.get("placements", request.placements)
             stage = moves.stage_with(request, placements, fields["moves"])
             words = moves.told(move, why)
-            changed = await self._requests.change(request, stage, words, **fields)
-            if changed.stands:
-                self._background.start("stays", self._moving.stays(changed.request, move.instance))
-            return changed.stands
+            told = await self._requests.change(request, stage, words, **fields)
+            if told.stands:
+                self._background.start("stays", self._moving.stays(told.request, move.instance))
+            return told.stands
         if _find(request, record.id) is None or request.stage is Stage.CANCELLING:
             return not self._is_guess(request)
         changed = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http
 from pathlib import Path
+from typing import cast
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from websockets.http11 import Request, Response
 
 from placer.agents.agent import Agent
 from placer.agents.journal import Journal
-from placer.agents.link import Link, LinkLost, LinkRefused, agent_url, connector
+from placer.agents.link import Link, LinkLost, LinkRefused, Socket, agent_url, connector
 from placer.model.messages import Hello, StepKind, Welcome
 
 from .fakes import CELL, FakeDriver, World, report, settings, until
@@ -57,8 +58,12 @@ async def _start(first_answer: str | None) -> tuple[Server, str]:
 
 def _link(socket: object) -> Link:
     return Link(
-        socket, lambda orders: None, lambda link, command: None, lambda: "{}", answer_timeout_s=0.2
-    )  # type: ignore[arg-type]
+        cast(Socket, socket),
+        lambda orders: None,
+        lambda link, command: None,
+        lambda: "{}",
+        answer_timeout_s=0.2,
+    )
 
 
 async def test_the_token_is_sent_and_hello_is_answered(tmp_path: Path) -> None:

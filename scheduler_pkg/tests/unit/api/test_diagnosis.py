@@ -8,6 +8,7 @@ import signal
 import tarfile
 import time
 from pathlib import Path
+from typing import Any
 
 import httpx
 import msgspec
@@ -170,7 +171,7 @@ async def test_an_agent_is_asked_by_its_scheduler(api: Api) -> None:
 
 def test_so_many_agents_of_each_scheduler_are_asked() -> None:
     """The others are named, so that nobody takes them for well."""
-    told = {
+    told: dict[str, dict[str, Any]] = {
         "s1": {"views": {"agents": [{"name": f"a{n}"} for n in range(3)]}},
         "s2": {"views": {"agents": [{"name": "a9"}]}},
         "api": {"views": {}},
