@@ -53,7 +53,7 @@ _STEPS_MAX: Final = 8
 _TRIES_MAX: Final = 8
 
 #: Tell the host's agent of a claim: cell, row, record. Fire and forget.
-Tell = Callable[[str, HostRow, Record], None]
+Tell = Callable[[str, HostRow, Record], object]
 #: What of a request changes, given the move as the request has it.
 Fields = Callable[[Request, Move], dict[str, Any]]
 
