@@ -21,15 +21,16 @@ class Background:
         self._limit = limit
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def start(self, kind: str, work: Coroutine[Any, Any, None]) -> None:
-        """Run ``work`` in a task, or drop it at the bound; its errors are logged."""
+    def start(self, kind: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Run ``work`` in a task, or drop it at the bound (None); its errors are logged."""
         if len(self._tasks) >= self._limit:
             metrics.background_dropped.labels(kind).inc()
             work.close()
-            return
+            return None
         task = asyncio.get_running_loop().create_task(self._guard(kind, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     @property
     def running(self) -> int:

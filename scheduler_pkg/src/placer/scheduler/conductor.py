@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final
 
 import structlog
@@ -48,8 +48,9 @@ log = structlog.get_logger(__name__)
 _PAUSE_S: Final = 0.5
 _PAUSE_MAX_S: Final = 10.0
 
-#: Called with each claim that its request names: cell, row, record. Fire and forget.
-Notify = Callable[[str, HostRow, Record], None]
+#: Called with each claim that its request names: cell, row, record. What it gives back ends, well or
+#: not, when the host's cell has been asked; None: that is so already.
+Notify = Callable[[str, HostRow, Record], Awaitable[object] | None]
 
 
 class _Job:
@@ -99,6 +100,8 @@ class Conductor:
         self._rng = rng
         self._turns = Turns(settings.scheduler.decisions_max)
         self._jobs: dict[str, _Job] = {}
+        #: Agents that are being told of a request's claims: its work row stays for so long.
+        self._telling: dict[str, list[Awaitable[object]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._parked = 0
         self._closing = False
@@ -168,6 +171,7 @@ class Conductor:
             log.exception("request_failed", request=job.request.id)
         finally:
             del self._jobs[job.request.id]
+            self._telling.pop(job.request.id, None)
             job.tell(job.request)
 
     async def _finish(self, job: _Job) -> None:
@@ -186,6 +190,8 @@ class Conductor:
             job.tell(request)
             if request.stage is before and not await self._park(job):
                 return
+        # Without the row nobody would tell the agents again, should this process die before they know.
+        await asyncio.gather(*self._telling.pop(job.request.id, ()), return_exceptions=True)
         await self._requests.drop(job.work)
 
     async def _park(self, job: _Job) -> bool:
@@ -268,7 +274,9 @@ class Conductor:
                 )
             )
             metrics.decisions.labels(made.cell, stored.stage.value).inc()
-            self._notify(made.cell, made.row, made.record)
+            telling = self._notify(made.cell, made.row, made.record)
+            if telling is not None:
+                self._telling.setdefault(request.id, []).append(telling)
         return stored
 
     async def _record_reason(self, request: Request, reason: Reason, effort: Effort) -> Request:

@@ -58,7 +58,7 @@ _STEPS_MAX: Final = 8
 _TRIES_MAX: Final = 8
 
 #: Tell the host's agent of a claim: cell, row, record. Fire and forget.
-Tell = Callable[[str, HostRow, Record], None]
+Tell = Callable[[str, HostRow, Record], object]
 #: Have lists show how far the move is of a claim (cell, host, claim). What fails is shown later.
 Show = Callable[[str, str, str], Awaitable[None]]
 #: Have lists show that an instance is lost; False: not now.

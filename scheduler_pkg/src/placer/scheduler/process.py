@@ -329,12 +329,12 @@ class SchedulerProcess:
                     log.warning("cell_not_reached", cell=name, error=str(error))
             await asyncio.sleep(_RECONNECT_S)
 
-    def _notify(self, cell: str, row: HostRow, record: Record) -> None:
+    def _notify(self, cell: str, row: HostRow, record: Record) -> asyncio.Task[None] | None:
         """Tell the host's agent, here or through the scheduler that holds its connection."""
         if cell == self._settings.cell and self.hub.deliver(row.host, record):
-            return
+            return None
         notification = Notification(cell=cell, host=row.host, record=record)
-        self._background.start("notify", self._peers.notify(notification))
+        return self._background.start("notify", self._peers.notify(notification))
 
     async def _show_move(self, cell: str, host: str, claim: str) -> None:
         """Have lists show how far a move is: by a process of the claim's cell, whose list it is."""

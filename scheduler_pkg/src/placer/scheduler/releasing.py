@@ -30,7 +30,7 @@ _GIVE_BACK_TRIES: Final = 3
 _BACKOFF_S: Final = 0.2
 
 #: Tell the host's agent of a claim that is to go: cell, row, record.
-Tell = Callable[[str, HostRow, Record], None]
+Tell = Callable[[str, HostRow, Record], object]
 
 
 class Releasing:

@@ -169,4 +169,6 @@ class WorkScan:
             row = await store.read_row(placement.host)
             record = row.find(placement.claim) if row else None
             if row is not None and record is not None and record.state is ClaimState.CLAIMED:
-                self._notify(placement.cell, row, record)
+                telling = self._notify(placement.cell, row, record)
+                if telling is not None:
+                    await telling

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from placer.errors import Overloaded
+from placer.errors import NotFound, Overloaded
 from placer.model import ids
 from placer.model.groups import Policy, Scope, ServerGroupSpec, new_group
 from placer.model.request import Placement, Request, RequestSpec, Stage
@@ -58,6 +58,26 @@ def test_request_that_fits_is_placed_and_says_where() -> None:
         assert only(done).host_name == "h1"
         assert world.stored(done) == done
         assert world.stores["c1"].rows[host].find(only(done).claim)
+        await asyncio.sleep(0.1)
+        assert not world.stores["c1"].work
+
+    play(scenario)
+
+
+def test_work_row_stays_until_the_agent_was_told() -> None:
+    """Should this process die before, whoever finds the row tells the agent; the caller does not wait."""
+
+    async def scenario(world: World) -> None:
+        await world.host("h1")
+        told = asyncio.get_running_loop().create_future()
+        process = world.alive("c1")
+        assert process is not None
+        process.conductor._notify = lambda *_: told
+        done = await world.ask(5)
+        assert done.stage is Stage.PLACED
+        await asyncio.sleep(1)
+        assert len(world.stores["c1"].work) == 1
+        told.set_exception(NotFound("the other process is gone too"))
         await asyncio.sleep(0.1)
         assert not world.stores["c1"].work
 
