@@ -202,7 +202,7 @@ class Cluster:
         members = target.named(among, names, self.name)
         processes.may_wipe(members, among)
         self._guarded("stopped", members, seconds)
-        processes.wipe(members)
+        processes.wipe(members, among)
 
     @contextmanager
     def stopped(self, names: Sequence[str], *, seconds: float = BOUND_S) -> Iterator[None]:

@@ -16,6 +16,7 @@ from faults.errors import FaultError
 from faults.target import Member, Role
 
 DATA = "/var/lib/cassandra"
+CONF = "/etc/cassandra/cassandra.yaml"
 #: What an engine takes to stop a node gracefully, at most.
 STOP_S = 30
 PAUSE_TRIES = 10
@@ -87,16 +88,32 @@ def may_wipe(members: Sequence[Member], among: Sequence[Member]) -> None:
             )
 
 
-def wipe(members: Sequence[Member]) -> None:
+def wipe(members: Sequence[Member], among: Sequence[Member]) -> None:
     """Kill nodes and empty their disks; when started they take the place of who they were.
 
     Each start is a replacement: the node takes over its tokens and copies what others of its cell hold
     before it serves. Cassandra replaces one node of a data centre at a time: start them one by one.
     """
     kill(members)
+    chosen = {member.name for member in members}
     for member in members:
         _empty(member)
         _replace_itself(member)
+        for peer in among:
+            beside = peer.role is Role.NODE and peer.cell == member.cell
+            if beside and peer.state == "running" and peer.name not in chosen:
+                _gossip_to(peer, member.wan_address or member.address)
+
+
+def _gossip_to(peer: Member, address: str) -> None:
+    """Have ``peer`` count a node that replaces itself among its seeds, until ``peer`` is restarted.
+
+    Such a node hibernates until it has joined. Others take that for dead and, unless it is one of their
+    seeds, never tell it of anybody: it gives up with "Unable to contact any seeds" (5.0.9, seen here).
+    """
+    add = f"""sed -i -E '/- seeds:/s/"(.*)"/"\\1,{address}"/' {CONF}"""
+    script = f"grep -qwF -- '{address}' {CONF} || {{ {add} && nodetool reloadseeds; }}"
+    docker("exec", peer.name, "sh", "-c", script)
 
 
 def _empty(member: Member) -> None:
