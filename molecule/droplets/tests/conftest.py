@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from machines import PRIVATE, RUN_DIR, SSH_CONFIG, answers
+from droplets import PRIVATE, RUN_DIR, SSH_CONFIG, answers
 
 from lab import until
 

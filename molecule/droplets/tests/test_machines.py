@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import httpx
-from machines import (
+from droplets import (
     DEPLOYMENT,
     HOSTS,
     MEMORY_MIB,
