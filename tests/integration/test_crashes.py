@@ -291,11 +291,15 @@ def test_ends_survive_their_scheduler(
 def test_moves_survive_their_scheduler(deployment: Deployment, api: Api, make_lab: MakeLab) -> None:
     """The instance is where its request says, once, in the size that was asked for last."""
     trait = labs_in_all_cells(deployment, make_lab, 3)
-    project = f"crash-{uuid.uuid4().hex[:8]}"
-    body = {"resources": {"VCPU": 1}, "required_traits": [trait], "project": project}
+    project, limited = (f"crash-{uuid.uuid4().hex[:8]}" for _ in range(2))
+    quota = f"/v1/quotas/{limited}"
+    api.put(deployment.cells[0], quota, {"limits": {"VCPU": 1000}})
 
     def story(cell: str, point: str, arm: Arm) -> None:
         first, *_ = schedulers(deployment, cell)
+        # Only what has a quota asks it before it grows.
+        owner = limited if point == "move.grown" else project
+        body = {"resources": {"VCPU": 1}, "required_traits": [trait], "project": owner}
         request = api.post(cell, body)["id"]
         (here,) = api.reaches(cell, request, "built")["placements"]
         path = f"/v1/instances/{here['instance']}/actions"
@@ -310,7 +314,7 @@ def test_moves_survive_their_scheduler(deployment: Deployment, api: Api, make_la
 
         def act() -> None:
             nonlocal cores
-            if point == "move.resized":
+            if point in ("move.grown", "move.resized"):
                 cores = 3 - cores
                 order = {"action": "resize", "resources": {"VCPU": cores}}
             else:
@@ -333,8 +337,18 @@ def test_moves_survive_their_scheduler(deployment: Deployment, api: Api, make_la
         assert api.cancel(cell, request).is_success
         all_settled(api, cell, trait, 3 * CORES, (), time.time())
 
-    points = ["move.claimed", "move.named", "move.swapped", "move.left", "move.resized"]
-    all_told(deployment, "scheduler-1", points, story)
+    points = [
+        "move.claimed",
+        "move.named",
+        "move.swapped",
+        "move.left",
+        "move.grown",
+        "move.resized",
+    ]
+    try:
+        all_told(deployment, "scheduler-1", points, story)
+    finally:
+        api.call(deployment.cells[0], "DELETE", quota)
 
 
 def test_an_evacuation_survives_the_only_scheduler(
