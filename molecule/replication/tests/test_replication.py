@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Iterator
 from functools import partial
 
@@ -16,6 +17,7 @@ from client import Api
 from deployment import Deployment, address, docker, racks, session_on
 from faults import Cluster
 from lab import until
+from load import claimed
 from operate import three_nodes_a_cell
 
 testinfra_hosts = ["ansible://machines"]
@@ -158,7 +160,7 @@ def written(api: Api, cell: str) -> list[str]:
 def hints_for(deployment: Deployment, node: str) -> int:
     """Files of hints that the other nodes hold for ``node``."""
     total = 0
-    for other in deployment.nodes_of(deployment.cell_of(node)):
+    for other in deployment.nodes:
         if other != node:
             with session_on(deployment, other) as session:
                 rows = session.execute("SELECT address, files FROM system_views.pending_hints")
@@ -170,28 +172,33 @@ def hints_for(deployment: Deployment, node: str) -> int:
 def test_node_that_was_down_catches_up_by_hints(
     deployment: Deployment, api: Api, cluster: Cluster
 ) -> None:
-    """Claims go on without it; its neighbours keep what it misses and hand it over when it is back, with no repair."""
+    """Claims go on without it; others keep the global rows that it misses and hand them over when it is back."""
     cell = deployment.cells[-1]
     node = deployment.nodes_of(cell)[-1]
+    name = f"missed-{uuid.uuid4().hex[:8]}"
     docker("stop", node)
     try:
-        ids = written(api, cell)
+        for _ in range(REQUESTS):
+            assert claimed(api, cell, cell, name)
         until(
             lambda: hints_for(deployment, node),
             seconds=FLUSHED_S,
-            what=f"the neighbours of {node} hold hints for it",
+            what=f"others hold hints for {node}",
         )
+        listed = api.get(cell, f"/v1/instances?name={name}&cell={cell}")["instances"]
     finally:
         docker("start", node)
+    assert len(listed) == REQUESTS
     cluster.wait_healthy()
     began = time.monotonic()
     until(
         lambda: not hints_for(deployment, node),
         seconds=HINTED_S,
-        what=f"the neighbours of {node} hold no hints for it any more",
+        what=f"nobody holds hints for {node} any more",
     )
     print(f"hints handed over {time.monotonic() - began:.1f} s after the cluster was whole")
-    assert missing(deployment, node, f"{keyspace(cell)}.request", ids) == []
+    ids = [one["id"] for one in listed]
+    assert missing(deployment, node, "placer_global.instance_by_id", ids) == []
 
 
 def test_node_that_lost_its_rows_gets_them_back_by_repair(
