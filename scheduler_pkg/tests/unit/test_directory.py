@@ -9,6 +9,7 @@ import pytest
 
 from placer.directory import Announcer, Directory
 from placer.errors import StoreUnavailable
+from placer.model.protocol import VERSIONS
 from placer.model.service import Service, ServiceKind, ServiceState
 from placer.settings import Cell, Cluster, Scheduler, Settings
 
@@ -158,7 +159,8 @@ async def test_a_process_announces_itself_and_its_end() -> None:
     table.down = False
     await announcer.say(stopped=True)
     first, last = table.services
-    assert (first.address, first.wan_address, first.protocol_max) == ("http://s1", "http://w9", 1)
+    assert (first.address, first.wan_address) == ("http://s1", "http://w9")
+    assert first.protocol_max == VERSIONS.newest
     assert last.stopped
     assert last.heard_ms > first.heard_ms
     assert msgspec.structs.replace(last, stopped=False, heard_ms=first.heard_ms) == first
