@@ -121,7 +121,7 @@ def inventories(_: Sequence[str]) -> Result:
 def unit(options: Sequence[str]) -> Result:
     """Unit, contract and property tests of the package."""
     apart = [f"--ignore={path}" for path in (CONTAINERS, *SEEDED)]
-    return pytest("scheduler_pkg/tests", options=[*options, *apart])
+    return pytest("scheduler_pkg/tests", options=[*options, *apart], seconds=2 * SUITE_SECONDS)
 
 
 def simulation(options: Sequence[str]) -> Result:
@@ -132,7 +132,7 @@ def simulation(options: Sequence[str]) -> Result:
 def tooling(options: Sequence[str]) -> Result:
     """Tests of what surrounds the package: the scripts, the roles' Python, the documents."""
     paths = [path for path in ("tests/tooling", "tests/ansible") if (ROOT / path).is_dir()]
-    return pytest(*paths, options=options)
+    return pytest(*paths, options=options, seconds=2 * SUITE_SECONDS)
 
 
 def pytest(

@@ -13,20 +13,18 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, cast
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final, cast
 
 from placer import __version__, tracing
 from placer.errors import InvalidInput
 from placer.settings import Settings
 
-if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import TracerProvider
-
 _EXTRA: Final = "placer-scheduler[telemetry]"
 
-_provider: TracerProvider | None = None
 _tracer: Any = None
+_end: Callable[[], None] | None = None
 
 
 class _Ids:
@@ -47,7 +45,7 @@ class _Ids:
 
 def start(settings: Settings) -> None:
     """Export from here on, if ``telemetry.otlp_endpoint`` is set. Raises InvalidInput without the libraries."""
-    global _provider, _tracer
+    global _tracer, _end
     wanted = settings.telemetry
     if not wanted.otlp_endpoint:
         return
@@ -74,10 +72,10 @@ def start(settings: Settings) -> None:
     exporter = OTLPSpanExporter(
         endpoint=f"{wanted.otlp_endpoint.rstrip('/')}/v1/traces", timeout=wanted.timeout_s
     )
-    _provider = TracerProvider(
+    provider = TracerProvider(
         resource=resource, id_generator=cast(Any, _Ids()), shutdown_on_exit=False
     )
-    _provider.add_span_processor(
+    provider.add_span_processor(
         BatchSpanProcessor(
             exporter,
             max_queue_size=wanted.queue_max,
@@ -86,15 +84,24 @@ def start(settings: Settings) -> None:
             export_timeout_millis=wanted.timeout_s * 1000,
         )
     )
-    _tracer = _provider.get_tracer("placer", __version__)
+    _tracer = provider.get_tracer("placer", __version__)
+
+    def end() -> None:
+        # The provider would try each batch that waits until its own time is over: half a minute in all.
+        given_up = threading.Timer(wanted.timeout_s, exporter.shutdown)
+        given_up.start()
+        provider.shutdown()
+        given_up.cancel()
+
+    _end = end
 
 
 def stop() -> None:
     """Send what waits, within the exporter's timeout. To be called once, at the end of the process."""
-    global _provider, _tracer
-    provider, _provider, _tracer = _provider, None, None
-    if provider is not None:
-        provider.shutdown()
+    global _tracer, _end
+    end, _tracer, _end = _end, None, None
+    if end is not None:
+        end()
 
 
 @contextlib.contextmanager
