@@ -82,7 +82,7 @@ def test_it_listens_where_it_must(host: Host) -> None:
 
 
 def test_each_node_saw_three_up() -> None:
-    """In each node's own eyes, as the gate of the last deployment asked them: nodetool's JVM is too much for such a machine."""
+    """In each node's own eyes, as the gate of the last deployment asked them: there is no room for nodetool's JVM."""
     said = json.loads((RUN_DIR / "parts" / "cluster.json").read_text())
     assert {
         (node["name"], node["address"], node["dc"], node["rack"]) for node in said["nodes"]
