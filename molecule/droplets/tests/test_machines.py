@@ -13,6 +13,7 @@ from droplets import (
     PORTS,
     PRIVATE,
     PUBLIC,
+    RUN_DIR,
     SERVICES,
     answers,
 )
@@ -80,14 +81,14 @@ def test_it_listens_where_it_must(host: Host) -> None:
     assert answers(PUBLIC[name], 22)
 
 
-def test_each_node_sees_three_up(host: Host) -> None:
-    """One data centre, a rack a machine, private addresses, in each node's own eyes."""
-    status = host.check_output(f"docker exec {DEPLOYMENT}-{name_of(host)} nodetool status")
-    rows = [line.split() for line in status.splitlines() if line[:2] in ("UN", "DN", "UJ", "UL")]
-    assert "Datacenter: nyc1" in status
-    assert {(row[0], row[1], row[-1]) for row in rows} == {
-        ("UN", address, name.removeprefix("nyc1-")) for name, address in PRIVATE.items()
-    }
+def test_each_node_saw_three_up() -> None:
+    """In each node's own eyes, as the gate of the last deployment asked them: there is no room for nodetool's JVM."""
+    said = json.loads((RUN_DIR / "parts" / "cluster.json").read_text())
+    assert {
+        (node["name"], node["address"], node["dc"], node["rack"]) for node in said["nodes"]
+    } == {(name, address, "nyc1", name.removeprefix("nyc1-")) for name, address in PRIVATE.items()}
+    assert {(node["status"], node["seen_by"]) for node in said["nodes"]} == {("NORMAL", 3)}
+    assert len({node["schema"] for node in said["nodes"]}) == 1
 
 
 def test_secrets_are_for_the_services_alone(host: Host) -> None:
