@@ -198,6 +198,7 @@ def test_requests_survive_their_scheduler(
     all_told(deployment, "scheduler-1", points, story)
 
 
+@pytest.mark.long
 def test_manifests_survive_their_scheduler(
     deployment: Deployment, api: Api, make_lab: MakeLab
 ) -> None:
@@ -252,6 +253,7 @@ def test_refused_manifest_survives_its_scheduler(
     all_told(deployment, "scheduler-1", ["writeset.aborted"], story)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("failing", "points"),
     [
@@ -288,6 +290,7 @@ def test_ends_survive_their_scheduler(
     all_told(deployment, "scheduler-1", points, story)
 
 
+@pytest.mark.long
 def test_moves_survive_their_scheduler(deployment: Deployment, api: Api, make_lab: MakeLab) -> None:
     """The instance is where its request says, once, in the size that was asked for last."""
     trait = labs_in_all_cells(deployment, make_lab, 3)
@@ -351,6 +354,7 @@ def test_moves_survive_their_scheduler(deployment: Deployment, api: Api, make_la
         api.call(deployment.cells[0], "DELETE", quota)
 
 
+@pytest.mark.long
 def test_an_evacuation_survives_the_only_scheduler(
     deployment: Deployment, api: Api, make_lab: MakeLab
 ) -> None:
@@ -387,6 +391,7 @@ def test_an_evacuation_survives_the_only_scheduler(
     api.call(cell, "POST", f"/v1/hosts/{cell}/{name}/enable", {})
 
 
+@pytest.mark.long
 def test_recovery_survives_its_own_scheduler(
     deployment: Deployment, api: Api, make_lab: MakeLab
 ) -> None:
@@ -416,6 +421,7 @@ def test_recovery_survives_its_own_scheduler(
         all_settled(api, cell, trait, 16 * CORES - 10 * len(taken), claims_of(taken), serves)
 
 
+@pytest.mark.long
 def test_addresses_survive_their_scheduler(
     deployment: Deployment, api: Api, make_lab: MakeLab
 ) -> None:
@@ -515,6 +521,7 @@ def test_requests_survive_their_api_server(
         all_settled(api, other, trait, CORES, (), time.time())
 
 
+@pytest.mark.long
 def test_instances_survive_their_agent(deployment: Deployment, api: Api, make_lab: MakeLab) -> None:
     """An agent that dies at each step of a build and of an end: one instance, and then none."""
     cell = deployment.cells[0]

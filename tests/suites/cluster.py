@@ -63,7 +63,11 @@ def molecule(arguments: Sequence[str]) -> Iterator[tuple[str, Result]]:
             if result.failed:
                 return  # its cluster may be in any state
         if up:
-            yield "integration", on_deployment(MOLECULE, "tests/integration", seconds=2400)
+            options = () if "--all" in arguments else ("-m", "not long")
+            yield (
+                "integration",
+                on_deployment(MOLECULE, "tests/integration", seconds=2400, options=options),
+            )
     finally:
         if shared and not keep:
             _act(shared[0], "destroy", live=True)
@@ -129,9 +133,11 @@ def containers(_: Sequence[str]) -> Iterator[tuple[str, Result]]:
     yield "containers", pytest(CONTAINERS, seconds=900, live=True)
 
 
-def on_deployment(deployment: dict[str, str], path: str, *, seconds: float) -> Result:
+def on_deployment(
+    deployment: dict[str, str], path: str, *, seconds: float, options: Sequence[str] = ()
+) -> Result:
     """pytest with the deployment's name and run directory in its environment (tests/conftest.py reads them)."""
     if not (ROOT / path).is_dir():
         return Result(0, 1, f"{path} is missing\n")
     os.environ |= {f"PLACER_TEST_{key.upper()}": value for key, value in deployment.items()}
-    return pytest(str(Path(path)), seconds=seconds)
+    return pytest(str(Path(path)), options=options, seconds=seconds)
