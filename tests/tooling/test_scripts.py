@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -173,3 +174,12 @@ def test_one_run_at_a_time(elsewhere: Path) -> None:
             holder.terminate()
     assert done.returncode == 1
     assert "Another ./demo is at work" in done.stderr
+
+
+def test_groups_are_signalled_in_the_standard_form() -> None:
+    """dash refuses `kill -INT -- -1234`, and where that is hidden Ctrl-C ends nothing."""
+    for script in (ROOT / "demo", ROOT / "test", *(ROOT / "roles").rglob("*.sh")):
+        code = [
+            line for line in script.read_text().splitlines() if not line.lstrip().startswith("#")
+        ]
+        assert not re.search(r"\bkill -[A-Z]+ --", "\n".join(code)), script
