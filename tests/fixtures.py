@@ -12,6 +12,7 @@ import pytest
 
 from client import Api
 from deployment import ROOT, Deployment
+from faults import Cluster
 from lab import MakeLab, host, lab, lab_trait, until
 
 REPORTED_S = 60
@@ -29,6 +30,18 @@ def deployment() -> Deployment:
 @pytest.fixture(scope="session")
 def api_token(deployment: Deployment) -> str:
     return deployment.secret("api_token")
+
+
+@pytest.fixture
+def cluster(deployment: Deployment) -> Iterator[Cluster]:
+    """For faults: whole before and after each test."""
+    cluster = Cluster(deployment)
+    cluster.wait_healthy()
+    try:
+        yield cluster
+    finally:
+        cluster.heal()
+        cluster.wait_healthy()
 
 
 @pytest.fixture
