@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 
 from placer.model import ids
 from placer.model.commit_record import Decision
@@ -10,6 +11,16 @@ from placer.model.messages import StepKind
 from placer.model.records import ClaimState, HostRow, Record
 
 from .world import World
+
+
+def fails(scenario: Callable[[int], None], seeds: Iterable[int]) -> bool:
+    """Whether ``scenario`` finds anything wrong at one of ``seeds``; the rest are not tried then."""
+    for seed in seeds:
+        try:
+            scenario(seed)
+        except AssertionError:
+            return True
+    return False
 
 
 def used(row: HostRow) -> dict[tuple[str, str], int]:
