@@ -157,9 +157,13 @@ class Api:
             found = self.request(cell, request_id)
             return found if found["stage"] in stages else None
 
-        found: dict[str, Any] = until(
-            there, seconds=seconds, what=f"{request_id} is {' or '.join(stages)}"
-        )
+        try:
+            found: dict[str, Any] = until(
+                there, seconds=seconds, what=f"{request_id} is {' or '.join(stages)}"
+            )
+        except AssertionError as error:
+            error.add_note(f"it is {self.request(cell, request_id)}")
+            raise
         return found
 
     def ask(self, cell: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:

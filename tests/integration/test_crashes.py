@@ -17,7 +17,7 @@ import contextlib
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -76,12 +76,41 @@ def labs_in_all_cells(
     return trait
 
 
-def all_told(deployment: Deployment, process: str, points: Sequence[str], story: Story) -> None:
+@contextlib.contextmanager
+def dying(deployment: Deployment, api: Api, process: str) -> Iterator[Arm]:
+    """``replaced``; a replacement is known to the API server of ``process``'s cell as well.
+
+    Until then the cell's other scheduler is given everything, and a small lab may be full.
+    """
+    cell = deployment.cell_of(f"{deployment.name}-{process}")
+    path = f"/v1/services?cell={cell}"
+
+    def is_up() -> bool:
+        found = api.get(cell, path)["services"]
+        return any(one["name"] == process and one["state"] == "up" for one in found)
+
+    with replaced(deployment, process) as arm:
+
+        def arm_and_wait(point: str) -> str:
+            container = arm(point)
+            until(
+                lambda: has_died(container) or is_up(),
+                seconds=DOWN_S,
+                what=f"the API server of {cell} knows {container}",
+            )
+            return container
+
+        yield arm_and_wait
+
+
+def all_told(
+    deployment: Deployment, api: Api, process: str, points: Sequence[str], story: Story
+) -> None:
     """Tell ``story`` at all ``points``; the one that dies stands in for ``process`` of its cell."""
     cells = deployment.cells
 
     def told(cell: str, mine: Sequence[str]) -> None:
-        with replaced(deployment, f"{cell}-{process}") as arm:
+        with dying(deployment, api, f"{cell}-{process}") as arm:
             for point in mine:
                 try:
                     story(cell, point, arm)
@@ -195,7 +224,7 @@ def test_requests_survive_their_scheduler(
         "request.placed",
         "request.built",
     ]
-    all_told(deployment, "scheduler-1", points, story)
+    all_told(deployment, api, "scheduler-1", points, story)
 
 
 @pytest.mark.long
@@ -224,7 +253,7 @@ def test_manifests_survive_their_scheduler(
         "writeset.one_settled",
         "writeset.settled",
     ]
-    all_told(deployment, "scheduler-1", points, story)
+    all_told(deployment, api, "scheduler-1", points, story)
 
 
 def test_refused_manifest_survives_its_scheduler(
@@ -250,7 +279,7 @@ def test_refused_manifest_survives_its_scheduler(
             api.reaches(cell, request, *ENDED, seconds=RESUMED_S + BUILT_S)
         all_settled(api, cell, trait, 2 * CORES, (), died)
 
-    all_told(deployment, "scheduler-1", ["writeset.aborted"], story)
+    all_told(deployment, api, "scheduler-1", ["writeset.aborted"], story)
 
 
 @pytest.mark.long
@@ -287,7 +316,7 @@ def test_ends_survive_their_scheduler(
             api.reaches(cell, request, *ENDED, seconds=RESUMED_S + BUILT_S)
         all_settled(api, cell, trait, 2 * CORES, (), died)
 
-    all_told(deployment, "scheduler-1", points, story)
+    all_told(deployment, api, "scheduler-1", points, story)
 
 
 @pytest.mark.long
@@ -349,7 +378,7 @@ def test_moves_survive_their_scheduler(deployment: Deployment, api: Api, make_la
         "move.resized",
     ]
     try:
-        all_told(deployment, "scheduler-1", points, story)
+        all_told(deployment, api, "scheduler-1", points, story)
     finally:
         api.call(deployment.cells[0], "DELETE", quota)
 
@@ -367,7 +396,7 @@ def test_an_evacuation_survives_the_only_scheduler(
     (here,) = api.reaches(cell, request, "built")["placements"]
     make_lab(cell, {"b": {}}, trait=trait)
     first, *others = schedulers(deployment, cell)
-    with replaced(deployment, first) as arm:
+    with dying(deployment, api, first) as arm:
         with stopped(deployment, others):
             container = arm("move.fenced")
             docker("kill", agent)
@@ -401,7 +430,7 @@ def test_recovery_survives_its_own_scheduler(
     body = {"resources": {"VCPU": 5}, "required_traits": [trait], "count": 2, "deadline_s": 300}
     asked: list[str] = []
     first, *others = schedulers(deployment, cell)
-    with replaced(deployment, first) as arm:
+    with dying(deployment, api, first) as arm:
         with stopped(deployment, others):
             for begun, steps in (
                 (
@@ -449,7 +478,7 @@ def test_addresses_survive_their_scheduler(
         )
 
     first, *others = schedulers(deployment, cell)
-    with replaced(deployment, first) as arm:
+    with dying(deployment, api, first) as arm:
         with stopped(deployment, others):
             for point, host in zip(("network.taken", "network.returning"), hosts, strict=True):
                 container = arm(point)
@@ -459,6 +488,8 @@ def test_addresses_survive_their_scheduler(
         codes = {one["reason"]["code"] for one in ended if one["stage"] != "built"}
         assert codes <= {"no_scheduler"}, ended
         more = [api.ask(cell, body) for _ in range(14 - len(taken))]
+    unplaced = [one for one in more if "placements" not in one]
+    assert not unplaced, str(unplaced)
     addresses = [
         address
         for one in [*taken, *more]
@@ -510,7 +541,7 @@ def test_requests_survive_their_api_server(
 
     again: list[tuple[str, dict[str, Any], dict[str, str], str]] = []
     cancelled: list[str] = []
-    all_told(deployment, "api-1", ["request.logged", "request.cancelling"], story)
+    all_told(deployment, api, "api-1", ["request.logged", "request.cancelling"], story)
     ((cell, body, key, claim),) = again
     first, second = (api.post(cell, body, **key)["id"] for _ in range(2))
     assert first == second

@@ -98,10 +98,16 @@ def urls(cell: str) -> list[str]:
 
 
 class Whereabouts:
-    """A name service that knows the addresses of every cell."""
+    """A name service that knows the addresses of every cell, but for those it did not see yet."""
+
+    def __init__(self) -> None:
+        self.unseen: set[str] = set()
 
     def schedulers(self, cell: str) -> list[str]:
-        return urls(cell)
+        return [url for url in urls(cell) if url not in self.unseen]
+
+    async def look(self) -> None:
+        self.unseen.clear()
 
 
 class CellSim(SimStore):
@@ -328,12 +334,14 @@ class World:
         self.agents_away: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         transport = httpx.MockTransport(self._call)
+        self.whereabouts = Whereabouts()
         self.intake = Intake(
             settings(),
             self.cells,
             httpx.AsyncClient(transport=transport),
             1000,
-            Whereabouts(),
+            self.whereabouts,
+            rng=random.Random(self.rng.random()),
             clock_us=now_us,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -86,7 +87,9 @@ def application(
                 await announcer.say()
                 directory = Directory(settings, stores.services)
                 await directory.look()
-                intake = Intake(settings, stores, client, api.inflight_max, directory)
+                intake = Intake(
+                    settings, stores, client, api.inflight_max, directory, rng=random.Random()
+                )
                 heard = CellsHeard(settings.cluster, stores.globals, clock_ms)
                 await heard.look()
                 loops = [

@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
+import random
 import time
 import uuid
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
 from typing import Any, Final, Protocol
 
 import httpx
@@ -80,6 +81,8 @@ class Whereabouts(Protocol):
 
     def schedulers(self, cell: str) -> Sequence[str]: ...
 
+    async def look(self) -> None: ...
+
 
 class Intake:
     """One per process. ``accept`` and ``settle`` are the two halves of a request's beginning."""
@@ -92,6 +95,7 @@ class Intake:
         inflight_max: int,
         directory: Whereabouts,
         *,
+        rng: random.Random,
         clock_us: Callable[[], int] = clock_us,
     ) -> None:
         self._clock_us = clock_us
@@ -100,7 +104,7 @@ class Intake:
         self._cells = cells
         self._client = client
         self._directory = directory
-        self._turns = itertools.count()
+        self._rng = rng
         self._region_turns = itertools.count()
         self._handing_over: set[asyncio.Task[Request]] = set()
         #: Requests that were logged here and not handed over yet.
@@ -319,7 +323,7 @@ class Intake:
         body = msgspec.json.encode(request)
         request_id = str(structlog.contextvars.get_contextvars().get("request_id", ""))
         full = False
-        for url in self._schedulers(cell):
+        async for url in self._schedulers(cell):
             try:
                 answer = await self._client.post(
                     f"{url}/internal/v1/schedule",
@@ -338,11 +342,20 @@ class Intake:
             full = True
         return _nobody(cell, full=full, request=request.id)
 
-    def _schedulers(self, cell: str) -> list[str]:
-        """Base URLs of the cell's schedulers, each time beginning with the next one."""
-        urls = self._directory.schedulers(cell)
-        start = next(self._turns) % max(1, len(urls))
-        return [*urls[start:], *urls[:start]]
+    async def _schedulers(self, cell: str) -> AsyncIterator[str]:
+        """Base URLs of the cell's schedulers, in random order; then those that began meanwhile.
+
+        In turns they would not be loaded evenly: of a client that asks and cancels alternately, one
+        scheduler would get all that is asked and another all that is cancelled.
+        """
+        tried: set[str] = set()
+        for fresh in (False, True):
+            if fresh:
+                await self._directory.look()
+            urls = [url for url in self._directory.schedulers(cell) if url not in tried]
+            tried.update(urls)
+            for url in self._rng.sample(urls, len(urls)):
+                yield url
 
     def _unanswered(self, request: Request, url: str, said: str) -> Request:
         _answers_lost.inc()
