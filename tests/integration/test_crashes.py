@@ -78,12 +78,16 @@ def labs_in_all_cells(
 
 @contextlib.contextmanager
 def dying(deployment: Deployment, api: Api, process: str) -> Iterator[Arm]:
-    """``replaced``; a replacement is known to the API server of ``process``'s cell as well.
+    """``replaced``; a scheduler's replacement is known to the API server of its cell as well.
 
     Until then the cell's other scheduler is given everything, and a small lab may be full.
     """
+    if "-scheduler-" not in process:
+        with replaced(deployment, process) as arm:
+            yield arm
+        return
     cell = deployment.cell_of(f"{deployment.name}-{process}")
-    path = f"/v1/services?cell={cell}"
+    path = f"/v1/services?cell={cell}&kind=scheduler"
 
     def is_up() -> bool:
         found = api.get(cell, path)["services"]
