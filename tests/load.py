@@ -25,10 +25,15 @@ from lab import until
 
 #: Stages of a request that has its claims.
 PLACED = ("placed", "built")
+#: Between two requests of a client.
+PAUSE_S = 0.2
+#: The same while nodes start beside the load for minutes: it is to be there all the time, not to take their processors.
+STEADY_PAUSE_S = 2.0
+#: Between two tries of a call.
+RETRY_S = 0.2
 #: What a call is held back for a decision, and after which a client calls it lost.
 WAIT_S = 15
 CALL_S = 20
-PAUSE_S = 0.2
 #: How long a call whose connection breaks is repeated.
 REPEAT_S = 30
 #: A load that nobody stops ends by itself.
@@ -62,6 +67,7 @@ class Load:
     resources: dict[str, int] = field(default_factory=lambda: {"VCPU": 1})
     #: How long a request may be tried; None: as long as one decision.
     deadline_s: int | None = None
+    pause_s: float = PAUSE_S
     tries: list[Try] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -97,7 +103,7 @@ class Load:
         with httpx.Client(base_url=url, headers=headers, timeout=CALL_S) as client:
             while not self._stop.is_set() and time.monotonic() < ends:
                 self.tries.append(self._one(client, home, target))
-                self._stop.wait(PAUSE_S)
+                self._stop.wait(self.pause_s)
 
     def _one(self, client: httpx.Client, home: str, target: str) -> Try:
         began = time.monotonic()
@@ -116,7 +122,7 @@ class Load:
                 if took_s > REPEAT_S:
                     said = f"{type(error).__name__}: {error}"
                     return Try(home, target, began, took_s, "lost", said, repeats)
-                time.sleep(PAUSE_S)
+                time.sleep(RETRY_S)
         if answer.is_success and self.deadline_s is not None:
             answer = _decided(client, answer, began + self.deadline_s + WAIT_S)
         took_s = time.monotonic() - began
@@ -185,7 +191,7 @@ def _read(answer: httpx.Response) -> tuple[str, str]:
 def _decided(client: httpx.Client, answer: httpx.Response, deadline: float) -> httpx.Response:
     """The request when it is decided, or as it is at the deadline; its API may go away meanwhile."""
     while answer.json()["stage"] == "accepted" and time.monotonic() < deadline:
-        time.sleep(PAUSE_S)
+        time.sleep(RETRY_S)
         try:
             again = client.get(f"/v1/requests/{answer.json()['id']}")
         except httpx.TransportError:
@@ -202,4 +208,4 @@ def _give_back(client: httpx.Client, request_id: str) -> None:
                 return
         except httpx.TransportError:
             pass
-        time.sleep(PAUSE_S)
+        time.sleep(RETRY_S)

@@ -14,7 +14,7 @@ import pytest
 from deployment import Deployment, docker, racks
 from faults import Cluster
 from lab import until
-from load import Load, every_pair, summary
+from load import STEADY_PAUSE_S, Load, every_pair, summary
 from operate import edited_inventory, must, playbook, three_nodes_a_cell
 
 testinfra_hosts = ["ansible://machines"]
@@ -91,7 +91,7 @@ def test_upgrade_and_way_back_fail_no_claim(
     nodes = deployment.nodes_of(cell)
     before = starts(deployment)
     inventory = edited_inventory(tmp_path, {cell: {"cassandra_image": newer_image}})
-    load = Load(deployment, api_token, every_pair(deployment))
+    load = Load(deployment, api_token, every_pair(deployment), pause_s=STEADY_PAUSE_S)
     with outages(deployment) as seen, load.running():
         must(playbook(deployment, "deploy", inventory=inventory))
         upgraded = deployment.look_again()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import yaml
 from client import Api
 from deployment import Deployment, cql, docker, gossip_view, racks
 from faults import Cluster
-from load import Load, all_pairs_claim, every_pair, summary
+from load import STEADY_PAUSE_S, Load, all_pairs_claim, summary
 from operate import INVENTORY, edited_inventory, must, playbook, three_nodes_a_cell
 
 testinfra_hosts = ["ansible://machines"]
@@ -114,8 +115,10 @@ def placed_all(load: Load, what: str) -> None:
     assert all(one.placed for one in load.tries), summary(load.tries)
 
 
-def load_on(deployment: Deployment, api_token: str) -> Load:
-    return Load(deployment, api_token, every_pair(deployment), deadline_s=DEADLINE_S)
+def load_on(deployment: Deployment, api_token: str, cells: Sequence[str]) -> Load:
+    """A client in each of ``cells`` for each of them."""
+    pairs = list(itertools.product(cells, cells))
+    return Load(deployment, api_token, pairs, deadline_s=DEADLINE_S, pause_s=STEADY_PAUSE_S)
 
 
 def test_node_that_is_lost_is_replaced_under_load(
@@ -130,7 +133,7 @@ def test_node_that_is_lost_is_replaced_under_load(
     assert refused.status != 0
     assert f"{name} runs" in refused.output
     before = host_ids(deployment)
-    load = load_on(deployment, api_token)
+    load = load_on(deployment, api_token, deployment.cells)
     with load.running():
         cluster.kill(lost)
         must(playbook(deployment, "replace_node", seconds=900, replace_node=name))
@@ -153,7 +156,7 @@ def test_node_cell_and_region_are_added_under_load(
 ) -> None:
     """One edit, one deploy: the node has taken its part of the data, the cells have theirs, and every region claims in
     every cell, old and new."""
-    load = load_on(deployment, api_token)
+    load = load_on(deployment, api_token, deployment.cells)
     inventory = grown(tmp_path, growth, deployment.regions)
     with load.running():
         must(playbook(deployment, "deploy", inventory=inventory, seconds=1200))
@@ -188,7 +191,7 @@ def test_they_are_removed_under_load(
 ) -> None:
     """The inventory as it was, one playbook: node and cells leave, nothing of them is left, and claims go on."""
     kept = [cell for cell in deployment.cells if cell not in growth.names]
-    load = Load(deployment, api_token, [(a, b) for a in kept for b in kept], deadline_s=DEADLINE_S)
+    load = load_on(deployment, api_token, kept)
     with load.running():
         must(playbook(deployment, "remove", seconds=1200, remove=growth.names))
     placed_all(load, "removing")
