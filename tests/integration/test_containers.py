@@ -72,7 +72,7 @@ def test_container_has_what_its_claim_says_until_it_is_cancelled(
         assert {name: one["IPAddress"] for name, one in joined.items()} == {network: claimed}
         assert claimed in addresses_on(network)
         node = address(deployment, deployment.nodes_of(cell)[0])
-        with pytest.raises(AssertionError, match="timed out|unreachable"):
+        with pytest.raises(AssertionError, match=r"timed out|unreachable"):
             docker("exec", container, "/opt/placer/bin/python", "-c", CONNECT, node, CQL_PORT)
         api.cancel(cell, request)
         api.reaches(cell, request, "cancelled", seconds=GONE_S)
