@@ -11,7 +11,8 @@ part of the WAN 10.(B+1).k.0/24, with B the deployment's net base. Each cell of 
     +25 .. +29  scheduler processes
     +31 .. +39  agents
 
-Engines hand out .240 and up by themselves (one-shot containers). In host mode addresses are host variables.
+Engines hand out .240 and up by themselves (one-shot containers). Instances of a cell, index c, have 10.B.(128+c).0/24 to themselves;
+Placer says which of them has which address there. In host mode addresses are host variables.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ BLOCK_FIRST = 10
 BLOCKS_MAX = 5
 OFFSETS = {"node": (1, 19), "api": (21, 4), "scheduler": (25, 5), "agent": (31, 9)}
 SEED_RACKS = 2
+#: Third number of the guests' prefix of the cell with index 0; indexes end at 99, and regions lie below.
+GUESTS_FIRST = 128
 
 
 def _blocks(cells: list[dict[str, Any]]) -> None:
@@ -146,24 +149,19 @@ def _service(host: str, variables: Mapping[str, Any], mode: str) -> dict[str, An
 
 def placer_networks(
     cells: list[dict[str, Any]], deployment: str, net_base: int
-) -> list[dict[str, str]]:
-    """Docker networks of bridge mode, one per region and the WAN: name, bridge, prefix, dynamic_prefix, gateway.
+) -> list[dict[str, Any]]:
+    """Docker networks of bridge mode: name, bridge, prefix, dynamic_prefix, gateway. One per region, the WAN, and for the
+    guests of each cell (`cell`) one that leads nowhere (`internal`).
 
     Engines give addresses of the dynamic prefix to containers that ask for none, so never one that is planned.
     """
     wan = f"10.{net_base + 1}"
-    networks = {
-        cell["region"]: {
-            "name": f"{deployment}-{cell['region']}",
-            "bridge": f"plr{net_base}{cell['region_index']}",
-            "prefix": f"10.{net_base}.{cell['region_index']}.0/24",
-            "dynamic_prefix": f"10.{net_base}.{cell['region_index']}.240/28",
-            "gateway": f"10.{net_base}.{cell['region_index']}.1",
-        }
-        for cell in cells
-    }
+    regions = {cell["region"]: cell["region_index"] for cell in cells}
     return [
-        *networks.values(),
+        *(
+            _network(f"{deployment}-{region}", f"plr{net_base}{index}", f"10.{net_base}.{index}")
+            for region, index in regions.items()
+        ),
         {
             "name": f"{deployment}-wan",
             "bridge": f"plw{net_base}",
@@ -171,7 +169,27 @@ def placer_networks(
             "dynamic_prefix": f"{wan}.250.0/24",
             "gateway": f"{wan}.0.1",
         },
+        *(
+            _network(
+                f"{deployment}-{cell['name']}-guests",
+                f"plg{net_base}{cell['index']}",
+                f"10.{net_base}.{GUESTS_FIRST + cell['index']}",
+            )
+            | {"cell": cell["name"], "internal": True}
+            for cell in cells
+        ),
     ]
+
+
+def _network(name: str, bridge: str, head: str) -> dict[str, Any]:
+    """A network of 256 addresses that begin with `head`."""
+    return {
+        "name": name,
+        "bridge": bridge,
+        "prefix": f"{head}.0/24",
+        "dynamic_prefix": f"{head}.240/28",
+        "gateway": f"{head}.1",
+    }
 
 
 def placer_regions(cells: list[dict[str, Any]], net_base: int) -> list[dict[str, Any]]:

@@ -204,7 +204,8 @@ def test_they_are_removed_under_load(
         left = docker("volume", "ls", "--quiet", "--filter", f"name={now.name}-{gone}-")
         assert left == ""
     networks = docker("network", "ls", "--filter", f"label={now.label}", "--format", "{{.Name}}")
-    assert set(networks.split()) == {f"{now.name}-{name}" for name in [*now.regions, "wan"]}
+    guests = [f"{cell}-guests" for cell in kept]
+    assert set(networks.split()) == {f"{now.name}-{name}" for name in [*now.regions, "wan", *guests]}
     cluster.wait_healthy()
     for node in now.nodes:
         peers = cql(now, node, "SELECT peer FROM system.peers_v2")
