@@ -205,7 +205,9 @@ def test_they_are_removed_under_load(
         assert left == ""
     networks = docker("network", "ls", "--filter", f"label={now.label}", "--format", "{{.Name}}")
     guests = [f"{cell}-guests" for cell in kept]
-    assert set(networks.split()) == {f"{now.name}-{name}" for name in [*now.regions, "wan", *guests]}
+    assert set(networks.split()) == {
+        f"{now.name}-{name}" for name in [*now.regions, "wan", *guests]
+    }
     cluster.wait_healthy()
     for node in now.nodes:
         peers = cql(now, node, "SELECT peer FROM system.peers_v2")
