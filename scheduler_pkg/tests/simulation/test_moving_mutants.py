@@ -23,7 +23,7 @@ from placer.scheduler.moving import Moving
 from .moving_world import MovingWorld
 from .test_moving_sim import chaos, play
 
-SEEDS = range(4000, 4030)
+SEEDS = range(4000, 4200)
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
