@@ -43,6 +43,8 @@ SLOW: dict[str, Slow] = {
 ASKED: dict[str, Slow] = {"chaos": chaos.chaos}
 # The suites that -k and a seed mean something to.
 BY_NAME = ("unit", "simulation", "tooling")
+# Of what a failed suite said, this much is said again at the end.
+AGAIN_CHARS = 3000
 # What is too long for the inner loop.
 LONG = ("simulation",)
 
@@ -165,6 +167,10 @@ def report(rows: Sequence[Row]) -> int:
     empty = [name for name, result, _ in rows if not result.passed + result.failed]
     if not rows or (empty and ("-k" not in sys.argv or not total.passed)):
         total += Result(0, len(empty) or 1)
+    # Once more at the end: of a long run, a log that is cut off keeps the end.
+    for name, result, _ in rows:
+        if result.failed:
+            print(f"\n--- {name}, the end of what it said\n{result.output.rstrip()[-AGAIN_CHARS:]}")
     print()
     for name, result, seconds in rows:
         print(f"  {name:<12} {seconds:6.1f} s  {result.line}")
