@@ -1,8 +1,9 @@
 """What an agent is told to do with instances that are built: start, stop, reboot, show their log.
 
 A command changes no claim and is not in the journal: it is done or answered with why not, and whoever
-gave it asks again. It keeps away from an instance that is being built or destroyed. One that comes
-while an instance is about to be destroyed may be overtaken by that; the driver then says that there
+gave it asks again. It keeps away from an instance that is being built or destroyed, but for the last
+moment of that: everybody may know that an instance is built before its agent is done with it. One
+that comes while an instance is about to be destroyed may be overtaken by that; the driver then says that there
 is no such instance.
 """
 
@@ -26,6 +27,9 @@ log = structlog.get_logger(__name__)
 WORKERS: Final = 4
 _WAITING_MAX: Final = 256
 _LINES_MAX: Final = 10_000
+#: How long a command waits for the end of what is done to its instance, and between two looks.
+_REST_S: Final = 2.0
+_LOOK_S: Final = 0.02
 
 
 class Commands:
@@ -76,7 +80,7 @@ class Commands:
         order = self._guests.order_of(command.claim)
         if order is None or order.host != command.host:
             return CommandDone(command.seq, ok=False, text="This host has no such instance.")
-        if self._busy(command.claim):
+        if not await self._at_rest(command.claim):
             text = "The instance is being built or destroyed; try again."
             return CommandDone(command.seq, ok=False, text=text)
         try:
@@ -94,6 +98,14 @@ class Commands:
             life = Life.STOPPED if command.kind is CommandKind.STOP else Life.RUNNING
             self._guests.found(order, life)
         return CommandDone(command.seq, ok=True, text=text)
+
+    async def _at_rest(self, claim: str) -> bool:
+        """Whether nothing works on the claim, now or within a moment."""
+        for _ in range(round(_REST_S / _LOOK_S)):
+            if not self._busy(claim):
+                return True
+            await asyncio.sleep(_LOOK_S)
+        return False
 
     async def _carry_out(self, command: Command) -> str:
         match command.kind:

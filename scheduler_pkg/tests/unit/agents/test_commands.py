@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from placer.agents import commands
 from placer.agents.drivers.base import Life
 from placer.agents.guests import Guests
 from placer.agents.journal import Journal, Phase
@@ -66,8 +68,11 @@ async def test_commands(tmp_path: Path, kind: CommandKind, stopped: bool, text: 
         pytest.param("h1", "c2", "try again", id="while it is built"),
     ],
 )
-async def test_commands_that_are_refused(tmp_path: Path, host: str, name: str, words: str) -> None:
+async def test_commands_that_are_refused(
+    tmp_path: Path, host: str, name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The answer says why, and nothing is done."""
+    monkeypatch.setattr(commands, "_REST_S", 0.1)
     bench = Bench(tmp_path)
     bench.world.put("h1", claim("c1"))
     async with bench.running():
@@ -162,6 +167,21 @@ async def test_a_state_is_kept_and_goes_with_its_claim(tmp_path: Path) -> None:
     journal = Journal(tmp_path, executor=Inline())
     assert (journal.states, journal.entries) == ({}, {})
     journal.close()
+
+
+async def test_command_waits_for_the_end_of_a_build(tmp_path: Path) -> None:
+    """Everybody knows that the instance is built while its agent still has to note that it was told."""
+    bench = Bench(tmp_path)
+    bench.world.put("h1", claim("c1"))
+    bench.world.gates.shut("before build")
+    async with bench.running():
+        await bench.world.gates.reached("before build")
+        heard = listen(bench)
+        await command(bench, Command(6, uuid_of("h1"), "c1", CommandKind.STOP))
+        await asyncio.sleep(0.1)
+        assert not [one for one in heard if isinstance(one, CommandDone)]
+        bench.world.gates.open("before build")
+        await until(lambda: CommandDone(seq=6, ok=True) in heard, "it is answered")
 
 
 async def test_states_come_in_messages_of_bounded_size(tmp_path: Path) -> None:
