@@ -16,8 +16,9 @@ for folder in "$conf" "$data" "$data/commitlog" /var/log/cassandra; do
     [ "$(stat -c %u "$folder")" = 999 ] || chown -R 999:999 "$folder"
 done
 
-# A seed never takes over data when it joins. So a node that joins a data centre in use is no seed to itself until it has.
-if grep -q '^# joining' "$conf/first-start.options" && [ ! -d "$data/data/system" ]; then
+# A seed never takes over data when it joins. So a node that joined or joins a data centre in use is no seed to itself: also when it
+# starts again, as a join that was interrupted goes on then.
+if grep -q '^# joining' "$conf/first-start.options"; then
     own=$(sed -n 's/^broadcast_address: //p' "$conf/cassandra.yaml")
     sed -i -E "/- seeds:/{s/([\",])${own}(,|\")/\1\2/;s/,,/,/;s/\",/\"/;s/,\"/\"/}" "$conf/cassandra.yaml"
 fi
