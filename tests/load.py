@@ -132,9 +132,9 @@ class Load:
         return Try(home, target, began, took_s, stage, said, repeats)
 
 
-def every_pair(deployment: Deployment) -> list[tuple[str, str]]:
+def every_pair(cells: Sequence[str]) -> list[tuple[str, str]]:
     """A client in each cell for each cell."""
-    return list(itertools.product(deployment.cells, deployment.cells))
+    return list(itertools.product(cells, cells))
 
 
 def all_pairs_claim(
@@ -152,7 +152,7 @@ def all_pairs_claim(
         )
         return time.monotonic() - began
 
-    pairs = every_pair(deployment)
+    pairs = every_pair(deployment.cells)
     with concurrent.futures.ThreadPoolExecutor(len(pairs)) as pool:
         return dict(zip(pairs, pool.map(claim, pairs), strict=True))
 

@@ -78,7 +78,7 @@ def test_region_cut_off_goes_on_alone(
     region = regions[-1]
     others = [other for other in regions if other != region]
     name = f"cut-{uuid.uuid4().hex[:8]}"
-    load = Load(deployment, api_token, every_pair(deployment))
+    load = Load(deployment, api_token, every_pair(deployment.cells))
     with load.running():
         until(
             lambda: {(one.home, one.target) for one in load.tries if one.placed} == set(load.pairs),
@@ -113,7 +113,9 @@ def test_region_cut_off_goes_on_alone(
 def split_pairs(deployment: Deployment, region: str) -> list[tuple[str, str]]:
     """Pairs of cells on the same side of the cut."""
     inside = set(deployment.cells_of(region))
-    return [pair for pair in every_pair(deployment) if (pair[0] in inside) == (pair[1] in inside)]
+    return [
+        pair for pair in every_pair(deployment.cells) if (pair[0] in inside) == (pair[1] in inside)
+    ]
 
 
 def refused_fast(cross: Sequence[Try], cut_at: float, deployment: Deployment, region: str) -> None:

@@ -91,7 +91,7 @@ def test_upgrade_and_way_back_fail_no_claim(
     nodes = deployment.nodes_of(cell)
     before = starts(deployment)
     inventory = edited_inventory(tmp_path, {cell: {"cassandra_image": newer_image}})
-    load = Load(deployment, api_token, every_pair(deployment), pause_s=STEADY_PAUSE_S)
+    load = Load(deployment, api_token, every_pair(deployment.cells), pause_s=STEADY_PAUSE_S)
     with outages(deployment) as seen, load.running():
         must(playbook(deployment, "deploy", inventory=inventory))
         upgraded = deployment.look_again()

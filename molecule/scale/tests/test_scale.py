@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import yaml
 from client import Api
 from deployment import Deployment, cql, docker, gossip_view, racks
 from faults import Cluster
-from load import STEADY_PAUSE_S, Load, all_pairs_claim, summary
+from load import STEADY_PAUSE_S, Load, all_pairs_claim, every_pair, summary
 from operate import INVENTORY, edited_inventory, must, playbook, three_nodes_a_cell
 
 testinfra_hosts = ["ansible://machines"]
@@ -117,8 +116,9 @@ def placed_all(load: Load, what: str) -> None:
 
 def load_on(deployment: Deployment, api_token: str, cells: Sequence[str]) -> Load:
     """A client in each of ``cells`` for each of them."""
-    pairs = list(itertools.product(cells, cells))
-    return Load(deployment, api_token, pairs, deadline_s=DEADLINE_S, pause_s=STEADY_PAUSE_S)
+    return Load(
+        deployment, api_token, every_pair(cells), deadline_s=DEADLINE_S, pause_s=STEADY_PAUSE_S
+    )
 
 
 def test_node_that_is_lost_is_replaced_under_load(
