@@ -42,7 +42,12 @@ from cassandra.policies import (
     FallthroughRetryPolicy,
     TokenAwarePolicy,
 )
-from cassandra.protocol import ErrorMessage
+from cassandra.protocol import (
+    ErrorMessage,
+    IsBootstrappingErrorMessage,
+    OverloadedErrorMessage,
+)
+from cassandra.protocol import RequestValidationException as RequestValidationMessage
 from cassandra.query import BatchStatement, BatchType, tuple_factory
 
 from placer import settings as config
@@ -65,8 +70,6 @@ from placer.store.webhooks import CassandraDeadLetters, CassandraTurns
 
 GLOBAL_KEYSPACE: Final = "placer_global"
 
-#: Server error "CAS write unknown": the driver has no exception of its own for it.
-_CAS_WRITE_UNKNOWN: Final = 0x1700
 _SCAN_PAGE_ROWS: Final = 200
 _REVS_PAGE_ROWS: Final = 2000
 #: Times that an idempotent statement is sent, the first included.
@@ -81,7 +84,7 @@ _decode_view = msgspec.json.Decoder(HostView).decode
 def translate(error: BaseException, statement: str, cell: str) -> StoreError:
     """The driver's error as one of ours; what is not known to be NOT_APPLIED is UNKNOWN.
 
-    NoHostAvailable is NOT_APPLIED: with FallthroughRetryPolicy the driver raises it only when no
+    NoHostAvailable is NOT_APPLIED when no node answered: the driver raises it then only when no
     connection took the statement; an error after sending is rethrown as itself.
     """
     where = {"statement": statement, "cell": cell}
@@ -91,7 +94,7 @@ def translate(error: BaseException, statement: str, cell: str) -> StoreError:
             remedy="Bring its nodes back; other cells are not affected.",
             **where,
         )
-    if isinstance(error, NoHostAvailable):
+    if isinstance(error, NoHostAvailable) and not _refused_by(error):
         return StoreUnavailable(
             f"No node of cell {cell} can be reached.",
             remedy="It is cut off or down; other cells are not affected.",
@@ -105,15 +108,39 @@ def translate(error: BaseException, statement: str, cell: str) -> StoreError:
         ReadFailure,
         ConnectionException,
     )
-    cas_unknown = isinstance(error, ErrorMessage) and error.code == _CAS_WRITE_UNKNOWN
-    if isinstance(error, unknown) or cas_unknown:
+    if isinstance(error, unknown):
         return StoreUnknown(
             f"The answer of cell {cell} to {statement} was lost ({type(error).__name__}).", **where
         )
-    if isinstance(error, RequestExecutionException):
-        # Overloaded, truncated, bootstrapping: the server may have begun. When in doubt, unknown.
+    if isinstance(error, (RequestExecutionException, ErrorMessage, NoHostAvailable)) and not (
+        isinstance(error, RequestValidationMessage)
+    ):
+        # An error of the server (its own, overloaded, bootstrapping, "CAS write unknown" that the
+        # driver has no exception for): it may have begun. When in doubt, unknown.
         return StoreUnknown(f"Cell {cell} could not finish {statement}: {error}.", **where)
     return StoreError(f"Cell {cell} rejected {statement}: {error}.", **where)
+
+
+def _refused_by(error: NoHostAvailable) -> list[str]:
+    """The nodes that answered, with a refusal, before the driver ran out of nodes to ask."""
+    return [str(node) for node, why in error.errors.items() if isinstance(why, ErrorMessage)]
+
+
+class AskNext(FallthroughRetryPolicy):  # type: ignore[misc]  # the driver has no types
+    """Nothing is sent again, but for what may be sent twice to a node that stops or starts.
+
+    Such a node refuses what it gets in the moments before its connections close (5.0 says "Server
+    is shutting down"), and another one of the cell can answer at once. A transaction is not sent
+    again: its outcome is settled.
+    """
+
+    def on_request_error(
+        self, query: Any, consistency: Any, error: Any, retry_num: int
+    ) -> tuple[int, None]:
+        refused = isinstance(error, (OverloadedErrorMessage, IsBootstrappingErrorMessage))
+        if refused and query.is_idempotent and retry_num + 1 < _TRIES_MAX:
+            return self.RETRY_NEXT_HOST, None
+        return self.RETHROW, None
 
 
 class _PrivateAddresses(AddressTranslator):  # type: ignore[misc]  # the driver has no types
@@ -140,7 +167,7 @@ def driver_cluster(
         load_balancing_policy=TokenAwarePolicy(
             DCAwareRoundRobinPolicy(datacenter, used_hosts_per_remote_dc=0), shuffle_replicas=False
         ),
-        retry_policy=FallthroughRetryPolicy(),
+        retry_policy=AskNext(),
         request_timeout=store.request_timeout_s,
         row_factory=tuple_factory,
     )
@@ -183,7 +210,7 @@ class CassandraSession:
         for statement in wanted:
             prepared = self._session.prepare(statement.cql.format(keyspace=keyspace))
             prepared.consistency_level = statement.consistency
-            prepared.is_idempotent = False  # never let the driver resend or speculate
+            prepared.is_idempotent = statement.idempotent
             if statement.serial_consistency is not None:
                 prepared.serial_consistency_level = statement.serial_consistency
             if not statement.paged:
@@ -260,6 +287,7 @@ class CassandraSession:
     def _start_batch(self, writes: Sequence[Write]) -> ResponseFuture:
         first = writes[0][0]
         batch = BatchStatement(BatchType.UNLOGGED, consistency_level=first.consistency)
+        batch.is_idempotent = first.idempotent
         try:
             for statement, params in writes:
                 batch.add(self._prepared[statement.name], params)

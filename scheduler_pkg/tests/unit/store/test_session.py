@@ -6,6 +6,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from cassandra import InvalidRequest, Unavailable, WriteTimeout, WriteType
+from cassandra.cluster import NoHostAvailable
+from cassandra.connection import ConnectionException
+from cassandra.protocol import ErrorMessage, error_classes
+from cassandra.query import BatchStatement
 
 from placer.errors import (
     Outcome,
@@ -17,7 +22,7 @@ from placer.errors import (
 )
 from placer.settings import Cell
 from placer.store import statements
-from placer.store.cassandra import CassandraSession
+from placer.store.cassandra import AskNext, CassandraSession, translate
 from placer.store.statements import Statement
 
 CELL = Cell(name="c1", region="r1", datacenter="c1", contact_points=("127.0.0.1",))
@@ -43,6 +48,12 @@ class Scripted(CassandraSession):
 
 
 LOST = StoreUnknown("lost")
+
+
+def refusal(code: int) -> ErrorMessage:
+    """An error message of the server, as the driver reads it."""
+    kind = error_classes.get(code, ErrorMessage)
+    return kind(code=code, message="x", info=None)
 
 
 def test_lost_answer_to_a_plain_write_is_asked_for_again() -> None:
@@ -209,6 +220,46 @@ def test_a_statement_that_cannot_be_sent_gives_its_turn_back() -> None:
         with pytest.raises(StoreError, match="no such statement"):
             asyncio.run(session.execute(statements.UPDATE_HOST))
     assert session._in_flight.used == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        pytest.param(refusal(0x0000), Outcome.UNKNOWN, id="server error"),
+        pytest.param(refusal(0x1001), Outcome.UNKNOWN, id="overloaded, or shutting down"),
+        pytest.param(refusal(0x1002), Outcome.UNKNOWN, id="bootstrapping"),
+        pytest.param(refusal(0x1700), Outcome.UNKNOWN, id="CAS write unknown"),
+        pytest.param(refusal(0x2000), Outcome.NOT_APPLIED, id="syntax"),
+        pytest.param(refusal(0x2200), Outcome.NOT_APPLIED, id="invalid"),
+        pytest.param(InvalidRequest("x"), Outcome.NOT_APPLIED, id="invalid, as an exception"),
+        pytest.param(WriteTimeout("x", write_type=WriteType.CAS), Outcome.UNKNOWN, id="timeout"),
+        pytest.param(Unavailable("x"), Outcome.NOT_APPLIED, id="too few replicas"),
+        pytest.param(NoHostAvailable("x", {}), Outcome.NOT_APPLIED, id="no node asked"),
+        pytest.param(
+            NoHostAvailable("x", {"n1": refusal(0x1001)}), Outcome.UNKNOWN, id="all refuse"
+        ),
+        pytest.param(
+            NoHostAvailable("x", {"n1": ConnectionException("x")}),
+            Outcome.NOT_APPLIED,
+            id="all gone",
+        ),
+    ],
+)
+def test_what_the_server_may_have_begun_is_unknown(error: Exception, outcome: Outcome) -> None:
+    """Only what it refused before it looked at any row is known not to be there."""
+    assert translate(error, "update_host", "c1").outcome is outcome
+
+
+@pytest.mark.parametrize("code", [0x1001, 0x1002])
+def test_a_node_that_stops_is_passed_over_by_what_may_be_sent_twice(code: int) -> None:
+    """Twice at most; a transaction goes nowhere else, and no other error moves anything."""
+    policy, error = AskNext(), refusal(code)
+    again, once = BatchStatement(), BatchStatement()
+    again.is_idempotent = True
+    asked = [policy.on_request_error(again, None, error, tried)[0] for tried in range(3)]
+    assert asked == [AskNext.RETRY_NEXT_HOST, AskNext.RETRY_NEXT_HOST, AskNext.RETHROW]
+    for statement, failed in ((once, error), (again, refusal(0)), (again, ConnectionException(""))):
+        assert policy.on_request_error(statement, None, failed, 0)[0] == AskNext.RETHROW
 
 
 def test_the_bound_is_an_overload_in_which_nothing_was_written() -> None:
