@@ -1,8 +1,8 @@
 """The cluster as each of its nodes sees it: the health gate's evidence.
 
 A port that answers proves little. Each node is asked over CQL for its own gossip table
-(``system_views.gossip_info``) twice, a little apart. A peer is up in a node's view when its status
-is NORMAL and its heartbeat advanced in between. The cluster is whole when every node sees every
+(``system_views.gossip_info``) several times. A peer is up in a node's view when its status is NORMAL
+and its heartbeat advanced since the first look. The cluster is whole when every node sees every
 expected node up and all name one schema version. It needs no JMX and no tool in the node's image.
 """
 
@@ -19,9 +19,12 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import WhiteListRoundRobinPolicy
 from msgspec import Struct
 
-#: Gossip rounds run once a second; over this pause every live node's heartbeat must advance.
-_PAUSE_S: Final = 2.2
+#: Gossip rounds run once a second, each with one peer or two: between two looks, and how long the
+#: heartbeat of a live node may take to come round.
+_PAUSE_S: Final = 1.0
+_ROUND_S: Final = 10.0
 _TIMEOUT_S: Final = 10.0
+_SILENT: Final = "silent"
 #: ``status_with_port``, not ``status``: the latter is null for every node but the one asked (5.0.9).
 _GOSSIP: Final = (
     'SELECT address, heartbeat, status_with_port, "schema", dc, rack FROM system_views.gossip_info'
@@ -67,7 +70,7 @@ class _Gossip(Struct, frozen=True):
 def look(nodes: Sequence[Node], credentials: Sequence[tuple[str, str]]) -> ClusterState:
     """Ask every node for its view of every other; ``credentials`` are tried in order."""
     with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
-        views = list(pool.map(lambda node: _twice(node, credentials), nodes))
+        views = list(pool.map(lambda node: _ask(node, nodes, credentials), nodes))
     return judge(nodes, views)
 
 
@@ -75,7 +78,7 @@ def judge(
     nodes: Sequence[Node],
     views: Iterable[tuple[dict[str, _Gossip], dict[str, _Gossip]] | str],
 ) -> ClusterState:
-    """Pure: the state from each node's two looks at gossip, or why it could not be asked."""
+    """Pure: the state from each node's first and last look, or why it could not be asked."""
     problems: list[str] = []
     seen_by = dict.fromkeys((node.address for node in nodes), 0)
     own: dict[str, _Gossip] = {}
@@ -109,7 +112,7 @@ def _trouble(before: _Gossip | None, after: _Gossip | None) -> str:
     if after.status != "NORMAL":
         return f"as {after.status or 'without status'}"
     if after.heartbeat <= before.heartbeat:
-        return "silent"
+        return _SILENT
     return ""
 
 
@@ -125,9 +128,10 @@ def _state(node: Node, own: _Gossip | None, seen_by: int) -> NodeState:
     )
 
 
-def _twice(
-    node: Node, credentials: Sequence[tuple[str, str]]
+def _ask(
+    node: Node, peers: Sequence[Node], credentials: Sequence[tuple[str, str]]
 ) -> tuple[dict[str, _Gossip], dict[str, _Gossip]] | str:
+    """What ``node`` saw first and last: it is asked until nobody is silent, at most for a round."""
     error = "no credentials"
     for username, password in credentials:
         cluster = Cluster(
@@ -150,8 +154,13 @@ def _twice(
         try:
             session = cluster.connect()
             before = _gossip(session.execute(_GOSSIP))
-            time.sleep(_PAUSE_S)
-            return before, _gossip(session.execute(_GOSSIP))
+            for _ in range(round(_ROUND_S / _PAUSE_S)):
+                time.sleep(_PAUSE_S)
+                after = _gossip(session.execute(_GOSSIP))
+                seen = [_trouble(before.get(p.address), after.get(p.address)) for p in peers]
+                if _SILENT not in seen:
+                    break
+            return before, after
         except Exception as failed:
             error = str(failed).splitlines()[0]
         finally:
