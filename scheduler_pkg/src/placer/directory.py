@@ -50,6 +50,8 @@ class Directory:
         self._every_s = settings.cluster.announce_every_s
         self._services: tuple[Service, ...] = ()
         self._looked_at = float("-inf")
+        self._tried_at = float("-inf")
+        self._looking = asyncio.Lock()
 
     @property
     def services(self) -> tuple[Service, ...]:
@@ -66,16 +68,20 @@ class Directory:
             await self.look()
 
     async def look(self) -> None:
-        """Read the table, unless that was done a moment ago. Raises nothing."""
-        if self._clock() - self._looked_at < _FRESH_S:
-            return
-        try:
-            services = await self._store.all()
-        except StoreError as error:
-            log.warning("services_not_read", error=str(error))
-            return
-        self._services = tuple(services)
-        self._looked_at = self._clock()
+        """Read the table, unless that was done or tried a moment ago. Raises nothing.
+
+        Who asks while somebody reads waits for that: a table that does not answer is asked by one.
+        """
+        async with self._looking:
+            if self._clock() - self._tried_at < _FRESH_S:
+                return
+            try:
+                self._services = tuple(await self._store.all())
+                self._looked_at = self._clock()
+            except StoreError as error:
+                log.warning("services_not_read", error=str(error))
+            finally:
+                self._tried_at = self._clock()
 
     def schedulers(self, cell: str) -> tuple[str, ...]:
         """Base URLs of the schedulers of ``cell`` as seen from here, those of the settings first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -123,12 +124,14 @@ async def test_settings_count_while_the_table_cannot_be_read() -> None:
     assert scene.directory.schedulers("c1") == ("http://s1", "http://s2")
 
 
-async def test_looks_are_bounded() -> None:
-    """Many that ask at once cost one query a second."""
-    scene = Scene()
-    for _ in range(10):
-        await scene.directory.look()
+@pytest.mark.parametrize("down", [False, True])
+async def test_looks_are_bounded(down: bool) -> None:
+    """Many that ask at once cost one query a second, also while there is no answer; all wait for it."""
+    scene = Scene(service("s3"))
+    scene.table.down = down
+    await asyncio.gather(*(scene.directory.look() for _ in range(10)))
     assert scene.table.reads == 1
+    assert ("http://s3" in scene.directory.schedulers("c1")) is not down
     scene.at_s += 1
     await scene.directory.look()
     assert scene.table.reads == 2
