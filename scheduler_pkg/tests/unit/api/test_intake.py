@@ -117,6 +117,30 @@ def test_a_lost_answer_to_the_logging_is_settled() -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize(("lost", "placed"), [(1, True), (2, True), (3, False)])
+def test_a_logging_that_never_came_is_repeated(lost: int, placed: bool) -> None:
+    """The LWT was lost on its way: the caller hears nothing of it, unless that goes on."""
+
+    async def scenario(world: World) -> None:
+        store = world.stores["c1"]
+        add, left = store.add_request_once, [None] * lost
+
+        async def sometimes(request: Request) -> bool:
+            if left:
+                left.pop()
+                raise StoreUnknown("lost")
+            return await add(request)
+
+        store.add_request_once = sometimes  # type: ignore[method-assign]
+        if placed:
+            assert (await asked(world, "k")).stage is Stage.PLACED
+        else:
+            with pytest.raises(StoreUnknown, match="logging"):
+                await asked(world, "k")
+
+    play(scenario)
+
+
 def test_a_scheduler_that_began_a_moment_ago_is_found() -> None:
     """Before a request is refused for want of one, the name service is read again."""
 

@@ -53,6 +53,8 @@ _MARGIN_S: Final = 10.0
 #: Waits between two looks at the log while a caller waits.
 _LOOK_S: Final = 0.05
 _LOOK_MAX_S: Final = 0.5
+#: Times that a request is logged until the answer comes, each within the store's own timeout.
+_LOG_TRIES: Final = 3
 #: Changes of a request that may be lost to others before its cancellation is given up.
 _CANCEL_TRIES: Final = 8
 #: How long a cancellation waits for a scheduler, so that what no agent holds is gone at once.
@@ -247,20 +249,24 @@ class Intake:
             log.warning("hand_over_failed", error=str(error))
 
     async def _once(self, home: CellStore, request: Request, work: Work) -> Request:
-        """Log a request whose id may have been used: the request that is stored then."""
-        try:
-            added, _ = await asyncio.gather(home.add_request_once(request), home.add_work(work))
-            if added:
-                return request
-        except StoreUnknown:
-            log.info("request_add_unknown", request=request.id)
-        stored = await home.get_request(request.id, serial=True)
-        if stored is None:
-            raise StoreUnknown(
-                f"The answer to the logging of request {request.id} was lost.",
-                remedy="Send it again with the same key.",
-            )
-        return stored
+        """Log a request whose id may have been used: the request that is stored then.
+
+        Where the answer is lost and no row there, it is logged again, as whoever asked would have
+        to: the id is the same, so that one row at most comes of it.
+        """
+        for attempt in range(1, _LOG_TRIES + 1):
+            try:
+                added, _ = await asyncio.gather(home.add_request_once(request), home.add_work(work))
+            except StoreUnknown:
+                log.info("request_add_unknown", request=request.id, attempt=attempt)
+                added = False
+            stored = request if added else await home.get_request(request.id, serial=True)
+            if stored is not None:
+                return stored
+        raise StoreUnknown(
+            f"The answer to the logging of request {request.id} was lost.",
+            remedy="Send it again with the same key.",
+        )
 
     async def _look(self, request: Request) -> Request:
         """What is stored now; what was known if the log does not answer."""
