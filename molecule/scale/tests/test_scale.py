@@ -132,15 +132,16 @@ def test_node_that_is_lost_is_replaced_under_load(
     refused = playbook(deployment, "replace_node", replace_node=name)
     assert refused.status != 0
     assert f"{name} runs" in refused.output
-    before = host_ids(deployment)
+    before = containers(deployment)
     load = load_on(deployment, api_token, deployment.cells)
     with load.running():
         cluster.kill(lost)
         must(playbook(deployment, "replace_node", seconds=900, replace_node=name))
     placed_all(load, "replacing")
     cluster.wait_healthy()
-    after = host_ids(deployment)
+    after = containers(deployment)
     assert {node for node in after if after[node] != before[node]} == {lost}
+    assert hosts_on(deployment, lost, cell) > 0, "the new node took over no hosts"
     for node in deployment.nodes:
         peers = cql(deployment, node, "SELECT peer FROM system.peers_v2")
         assert len(peers) == len(deployment.nodes) - 1, node
@@ -173,12 +174,8 @@ def test_node_cell_and_region_are_added_under_load(
         assert len(rows) == len(now.nodes) - 1, node
     bootstrap = cql(now, f"{now.name}-{growth.node}", "SELECT bootstrapped FROM system.local")
     assert [row.bootstrapped for row in bootstrap] == ["COMPLETED"]
-    listed = docker(
-        *("exec", f"{now.name}-{growth.node}", "nodetool", "tablestats", "-F", "json"),
-        f"placer_{growth.node_cell}.host",
-    )
-    table = json.loads(listed)[f"placer_{growth.node_cell}"]["tables"]["host"]
-    assert table["number_of_partitions_estimate"] > 0, "the node took over no hosts"
+    added = f"{now.name}-{growth.node}"
+    assert hosts_on(now, added, growth.node_cell) > 0, "the node took over no hosts"
     grown_api = Api(now, api_token)
     with grown_api.taking_back():
         all_pairs_claim(grown_api, now)
@@ -228,9 +225,15 @@ def test_deployment_is_as_the_inventory_says(deployment: Deployment) -> None:
     assert all("changed=0" in line for line in recap), recap
 
 
-def host_ids(deployment: Deployment) -> dict[str, str]:
-    """Node -> the identity that Cassandra gave it."""
-    return {
-        node: str(cql(deployment, node, "SELECT host_id FROM system.local")[0].host_id)
-        for node in deployment.nodes
-    }
+def containers(deployment: Deployment) -> dict[str, str]:
+    """Node -> its container. One that was made anew began without data, as its volumes went with the old one."""
+    now = deployment.look_again()
+    return {node: now.containers[node]["Id"] for node in now.nodes}
+
+
+def hosts_on(deployment: Deployment, node: str, cell: str) -> int:
+    """How many rows of the cell's hosts a node has."""
+    keyspace = f"placer_{cell}"
+    said = docker("exec", node, "nodetool", "tablestats", "-F", "json", f"{keyspace}.host")
+    table: dict[str, int] = json.loads(said)[keyspace]["tables"]["host"]
+    return table["number_of_partitions_estimate"]
