@@ -164,6 +164,28 @@ def test_nobody_to_take_it_is_refused_in_the_log_too() -> None:
     play(scenario, schedulers=0)
 
 
+@pytest.mark.parametrize(("after_s", "placed"), [(5.0, True), (15.0, False)])
+def test_a_request_with_a_deadline_waits_for_a_scheduler(after_s: float, placed: bool) -> None:
+    """It is offered again until then, and refused for want of a scheduler only after it."""
+
+    async def scenario(world: World) -> None:
+        async def begin() -> None:
+            await asyncio.sleep(after_s)
+            world.start("c1", 0)
+            await world.host("h1", 16)
+
+        beginning = asyncio.create_task(begin())
+        spec = msgspec.structs.replace(SPEC, deadline_s=10.0)
+        if placed:
+            assert (await asked(world, "", spec, 30.0)).stage is Stage.PLACED
+        else:
+            with pytest.raises(NoScheduler):
+                await asked(world, "", spec, 30.0)
+        await beginning
+
+    play(scenario, schedulers=0)
+
+
 def test_waiting_goes_on_in_the_log() -> None:
     """The scheduler's answer is lost: whoever takes the request over is seen by the waiting caller."""
 

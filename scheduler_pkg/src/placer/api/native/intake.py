@@ -55,6 +55,8 @@ _LOOK_S: Final = 0.05
 _LOOK_MAX_S: Final = 0.5
 #: Times that a request is logged until the answer comes, each within the store's own timeout.
 _LOG_TRIES: Final = 3
+#: Between two offers of a request while no scheduler can be reached.
+_AGAIN_S: Final = 1.0
 #: Changes of a request that may be lost to others before its cancellation is given up.
 _CANCEL_TRIES: Final = 8
 #: How long a cancellation waits for a scheduler, so that what no agent holds is gone at once.
@@ -309,8 +311,20 @@ class Intake:
         return msgspec.structs.replace(spec, cells=(*cells[first:], *cells[:first]))
 
     async def _hand_over(self, request: Request) -> Request:
-        """Offer a new request to the schedulers; refuses it if none of them can take it."""
+        """Offer a new request to the schedulers; refuses it if none of them can take it.
+
+        Where none can be reached, one that may be tried for longer (``deadline_s``) is offered again
+        until its deadline: they may be on their way back, as when a deployment makes them anew.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + request.spec.deadline_s - _AGAIN_S
         answer = await self._offer(request, self._settings.cell)
+        while isinstance(answer, NoScheduler) and loop.time() < until:
+            await asyncio.sleep(_AGAIN_S)
+            stored = await self._look(request)
+            if stored.rev != request.rev:  # a scan found it first
+                return stored
+            answer = await self._offer(request, self._settings.cell)
         if isinstance(answer, Request):
             return answer
         _not_taken.inc()
