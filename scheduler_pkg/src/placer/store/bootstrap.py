@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.resources
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,6 +33,7 @@ from placer.store.cassandra import GLOBAL_KEYSPACE, driver_cluster
 
 log = structlog.get_logger(__name__)
 
+_AUTH_KEYSPACE: Final = "system_auth"
 #: The superuser every new cluster has; it can only be used until the first ``apply``.
 _DEFAULT_ROLE: Final = "cassandra"
 _DEFAULT_PASSWORD: Final = "cassandra"  # Cassandra's own default, which we remove
@@ -105,7 +106,7 @@ class Bootstrap:
         """Look, and where ``make`` is set, change. Raises StoreError."""
         fresh = self._connect()
         try:
-            if self._replicate("system_auth"):
+            if self._replicate(_AUTH_KEYSPACE):
                 self._agree()
             if fresh:
                 self._make_superuser()
@@ -264,6 +265,8 @@ class Bootstrap:
         cells = [only] if only is not None else self._settings.cluster.cells
         wanted = {cell.datacenter: str(cell.replication) for cell in cells}
         current = self._replication(keyspace)
+        if keyspace == _AUTH_KEYSPACE:
+            wanted |= leaving(current or {}, wanted, self._datacenters())
         if current == wanted:
             return False
         options = ", ".join(f"'{dc}': {rf}" for dc, rf in sorted(wanted.items()))
@@ -278,6 +281,12 @@ class Bootstrap:
             if new:
                 self._rebuild[keyspace] = new
         return True
+
+    def _datacenters(self) -> set[str]:
+        """Those that have nodes, as the node that answers knows them."""
+        tables = ("local", "peers_v2")
+        rows = [self._query(f"SELECT data_center FROM system.{table}") for table in tables]
+        return {datacenter for found in rows for (datacenter,) in found}
 
     def _replication(self, keyspace: str) -> dict[str, str] | None:
         rows = self._query(
@@ -398,6 +407,16 @@ class Bootstrap:
 def _literal(text: str) -> str:
     """``text`` as a CQL string; role statements take no bind variables."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def leaving(
+    current: Mapping[str, str], wanted: Mapping[str, str], datacenters: Collection[str]
+) -> dict[str, str]:
+    """The replicas of accounts that datacenters on their way out keep until their nodes have left.
+
+    Cassandra refuses to take ``system_auth`` from a datacenter that has nodes; of no other keyspace.
+    """
+    return {dc: rf for dc, rf in current.items() if dc in datacenters and dc not in wanted}
 
 
 def _numbered(kind: str) -> list[tuple[int, str]]:

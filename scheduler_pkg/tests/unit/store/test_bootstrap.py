@@ -41,3 +41,19 @@ password_file = "{tmp_path}/db"
     with pytest.raises(InvalidInput, match="nyc1") as refused:
         bootstrap.forget(config.load(path), "nyc1")
     assert "inventory" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("current", "datacenters", "kept"),
+    [
+        pytest.param({"a": "3", "b": "1"}, {"a", "b"}, {"b": "1"}, id="its nodes still run"),
+        pytest.param({"a": "3", "b": "1"}, {"a"}, {}, id="its nodes have left"),
+        pytest.param({"a": "1"}, {"a", "b"}, {}, id="one that never had any"),
+        pytest.param({"replication_factor": "1"}, {"a", "b"}, {}, id="a cluster just made"),
+    ],
+)
+def test_accounts_stay_where_nodes_are(
+    current: dict[str, str], datacenters: set[str], kept: dict[str, str]
+) -> None:
+    """A datacenter that the deployment has no more keeps its copies while it has nodes."""
+    assert bootstrap.leaving(current, {"a": "3"}, datacenters) == kept
