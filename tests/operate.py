@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def edited_inventory(folder: Path, variables: dict[str, dict[str, Any]]) -> Path
     return copy
 
 
-def three_nodes_a_cell(deployment: Deployment) -> None:
-    """Fail where a cell has fewer: what a lost node or rack leaves cannot be tried on it."""
-    few = [cell for cell in deployment.cells if len(deployment.nodes_of(cell)) < 3]
+def three_nodes_a_cell(deployment: Deployment, cells: Sequence[str] = ()) -> None:
+    """Fail where one of ``cells`` (all) has fewer: what a lost node or rack leaves cannot be tried on it."""
+    few = [cell for cell in cells or deployment.cells if len(deployment.nodes_of(cell)) < 3]
     assert not few, (
         f"cells {', '.join(few)} have fewer than three nodes: use PLACER_MOLECULE_SIZE=full"
     )

@@ -42,7 +42,7 @@ class Growth:
 
 @pytest.fixture(autouse=True)
 def _three_nodes_a_cell(deployment: Deployment) -> None:
-    three_nodes_a_cell(deployment)
+    three_nodes_a_cell(deployment, inventory_cells())  # those that a test added have one
 
 
 @pytest.fixture
