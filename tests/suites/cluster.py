@@ -53,7 +53,10 @@ def molecule(arguments: Sequence[str]) -> Iterator[tuple[str, Result]]:
     # Molecule's configuration asks for it; three nodes a cell unless all that is wanted does with one.
     os.environ["PLACER_MOLECULE_SIZE"] = "small" if set(shared) <= set(SMALL) else "full"
     if shared and not keep:
-        _act(shared[0], "destroy")  # what a killed run left
+        ended = _act(shared[0], "destroy")  # what a killed run left, of whatever checkout
+        if ended.status:
+            yield shared[0], Result(0, 1, ended.output[-4000:])
+            return
     up = False
     try:
         for scenario in shared:
@@ -115,7 +118,10 @@ def _setting(scenario: str, key: str, default: Any) -> Any:
 def demo(_: Sequence[str]) -> Iterator[tuple[str, Result]]:
     """./demo as a newcomer runs it, its figures against the bars, a second deployment that changes nothing, and down."""
     environment = {"NO_COLOR": "1"}
-    run(["./demo", "down"], seconds=300, env=environment)  # from nothing, as a newcomer does
+    ended = run(["./demo", "down"], seconds=300, env=environment)  # from nothing, as a newcomer does
+    if ended.status:
+        yield "demo", Result(0, 1, ended.output[-4000:])
+        return
     try:
         ended = run(["./demo"], seconds=1200, live=True, env=environment)
         started = Result(int(ended.status == 0), int(ended.status != 0), ended.output[-4000:])
