@@ -118,7 +118,8 @@ def _setting(scenario: str, key: str, default: Any) -> Any:
 def demo(_: Sequence[str]) -> Iterator[tuple[str, Result]]:
     """./demo as a newcomer runs it, its figures against the bars, a second deployment that changes nothing, and down."""
     environment = {"NO_COLOR": "1"}
-    ended = run(["./demo", "down"], seconds=300, env=environment)  # from nothing, as a newcomer does
+    # From nothing, as a newcomer does.
+    ended = run(["./demo", "down"], seconds=300, env=environment)
     if ended.status:
         yield "demo", Result(0, 1, ended.output[-4000:])
         return
