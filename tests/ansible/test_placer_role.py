@@ -62,6 +62,21 @@ def test_in_bridge_mode_each_process_has_its_own_addresses() -> None:
     assert {p["host"] for p in found} == {"nyc1-s1"}
 
 
+def test_what_is_new_starts_at_once() -> None:
+    """Nobody is served yet, so nobody waits for one after the other."""
+    found = plugin.placer_processes([cell("nyc1", "nyc"), cell("ams1", "ams")], COUNTS)
+    assert plugin.placer_batches(found, in_use=False) == [[p["name"] for p in found]]
+
+
+def test_what_is_in_use_goes_by_numbers_and_agents_go_last() -> None:
+    """Each cell has a scheduler at all times; what has no second one goes with the first batch."""
+    found = plugin.placer_processes([cell("nyc1", "nyc"), cell("ams1", "ams")], COUNTS)
+    assert plugin.placer_batches(found, in_use=True) == [
+        ["nyc1-api-1", "nyc1-scheduler-1", "ams1-api-1", "ams1-scheduler-1"],
+        ["nyc1-scheduler-2", "nyc1-agent-1", "ams1-scheduler-2", "ams1-agent-1"],
+    ]
+
+
 def test_in_host_mode_a_second_process_on_a_machine_has_the_next_port() -> None:
     """Three schedulers on two hosts, on from where the API is: one each, then the second host's second port."""
     cells = [cell("nyc1", "nyc", services=2, bridge=False)]

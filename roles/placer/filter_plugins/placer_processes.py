@@ -71,6 +71,26 @@ def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> lis
     return processes
 
 
+def placer_batches(processes: list[dict[str, Any]], in_use: bool) -> list[list[str]]:
+    """Names of processes that are started together, in the order of the starts.
+
+    All at once in a new deployment. In one that is in use a cell keeps an API and a scheduler wherever it has two: they go by
+    their numbers, and the agents with the last, after the schedulers they are to speak to.
+    """
+    if not in_use:
+        return [[process["name"] for process in processes]]
+    served = [process for process in processes if process["kind"] != "agent"]
+    last = max((process["number"] for process in served), default=1)
+    return [
+        [
+            process["name"]
+            for process in processes
+            if number == (last if process["kind"] == "agent" else process["number"])
+        ]
+        for number in range(1, last + 1)
+    ]
+
+
 def placer_docker_host_parts(
     process: dict[str, Any], count: int, share: float, ratio: float
 ) -> list[dict[str, Any]]:
@@ -159,6 +179,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
+            "placer_batches": placer_batches,
             "placer_docker_host_parts": placer_docker_host_parts,
             "placer_gate_arguments": placer_gate_arguments,
             "placer_history_mount": placer_history_mount,

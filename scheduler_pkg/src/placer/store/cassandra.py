@@ -94,7 +94,7 @@ def translate(error: BaseException, statement: str, cell: str) -> StoreError:
             remedy="Bring its nodes back; other cells are not affected.",
             **where,
         )
-    if isinstance(error, NoHostAvailable) and not _refused_by(error):
+    if isinstance(error, NoHostAvailable) and not _refused(error):
         return StoreUnavailable(
             f"No node of cell {cell} can be reached.",
             remedy="It is cut off or down; other cells are not affected.",
@@ -121,9 +121,9 @@ def translate(error: BaseException, statement: str, cell: str) -> StoreError:
     return StoreError(f"Cell {cell} rejected {statement}: {error}.", **where)
 
 
-def _refused_by(error: NoHostAvailable) -> list[str]:
-    """The nodes that answered, with a refusal, before the driver ran out of nodes to ask."""
-    return [str(node) for node, why in error.errors.items() if isinstance(why, ErrorMessage)]
+def _refused(error: NoHostAvailable) -> bool:
+    """Whether a node answered, with a refusal, before the driver ran out of nodes to ask."""
+    return any(isinstance(why, ErrorMessage) for why in error.errors.values())
 
 
 class AskNext(FallthroughRetryPolicy):  # type: ignore[misc]  # the driver has no types
