@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from placer_wan import firewall, netem, nfnetlink, ping
+from placer_wan import firewall, netem, nfnetlink, ping, twins
 from placer_wan.daemon import answer, choose
 from placer_wan.delay import Schedule
 from placer_wan.errors import WanError
@@ -181,6 +181,7 @@ def test_set_changes_a_running_path(wan: Wan) -> None:
         pytest.param({"do": "cut", "seconds": 0}, id="a cut of no time"),
         pytest.param({"do": "cut", "down_s": 2}, id="half of what flapping takes"),
         pytest.param({"do": "cut", "down_s": 0.01, "up_s": 1}, id="flapping too fast"),
+        pytest.param({"do": "set", "changes": {"duplicate_percent": -1}}, id="less than single"),
         pytest.param(
             {"do": "set", "changes": {"reorder_percent": 101}}, id="more reordered than sent"
         ),
@@ -337,24 +338,20 @@ IPV4 = bytes([0x45] + [0] * 11 + [10, 97, 1, 11] + [10, 97, 2, 11])
 def test_a_packet_is_read_past_attributes_of_no_interest() -> None:
     """Header, an interface index, then the IP header."""
     read = nfnetlink.packet(message(HEADER, attribute(5, b"\0\0\0\7"), attribute(10, IPV4)))
-    assert read == (77, bytes([10, 97, 1, 11]), bytes([10, 97, 2, 11]))
+    assert read == (77, bytes([10, 97, 1, 11]), bytes([10, 97, 2, 11]), IPV4)
 
 
 @pytest.mark.parametrize(
-    ("attributes", "expected"),
+    "attributes",
     [
-        pytest.param((HEADER,), (77, b"", b""), id="no payload"),
-        pytest.param((HEADER, attribute(10, IPV4[:12])), (77, b"", b""), id="half an IP header"),
-        pytest.param(
-            (HEADER, attribute(10, b"\x60" + IPV4[1:])), (77, b"", b""), id="another IP version"
-        ),
+        pytest.param((HEADER,), id="no payload"),
+        pytest.param((HEADER, attribute(10, IPV4[:12])), id="half an IP header"),
+        pytest.param((HEADER, attribute(10, b"\x60" + IPV4[1:])), id="another IP version"),
     ],
 )
-def test_what_is_no_ipv4_still_gets_a_verdict(
-    attributes: tuple[bytes, ...], expected: tuple[int, bytes, bytes]
-) -> None:
+def test_what_is_no_ipv4_still_gets_a_verdict(attributes: tuple[bytes, ...]) -> None:
     """Without one it would fill the queue for ever."""
-    assert nfnetlink.packet(message(*attributes)) == expected
+    assert nfnetlink.packet(message(*attributes)) == nfnetlink.Packet(77, b"", b"")
 
 
 def test_other_messages_are_no_packets() -> None:
@@ -383,6 +380,70 @@ def test_the_queue_is_bound_bounded_and_asks_for_headers_only() -> None:
     assert bind.endswith(attribute(1, struct.pack(">BBH", 1, 0, 0)))
     assert copy.endswith(attribute(2, struct.pack(">IB", 20, 2)))
     assert bound.endswith(attribute(3, struct.pack(">I", 500)))
+
+
+def test_whole_packets_are_asked_for_without_an_answer() -> None:
+    """The one that listens would take an acknowledgement for a packet."""
+    asked = nfnetlink.copying(1096, 1500)
+    assert struct.unpack_from("=IHH", asked)[2] == 1
+    assert asked.endswith(attribute(2, struct.pack(">IB", 1500, 2)))
+
+
+# --- packets that arrive twice ---------------------------------------------------------------------
+
+
+def datagram(payload: bytes, protocol: int = 17) -> bytes:
+    """An IPv4 packet with UDP or the like, whose checksums nobody has computed."""
+    udp = struct.pack(">HHHH", 7000, 7001, 8 + len(payload), 0xABCD) + payload
+    header = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 7, 0, 64, protocol, 0)
+    return header + IPV4[12:20] + udp
+
+
+@pytest.mark.parametrize("payload", [b"odd", b"even"])
+def test_a_copy_has_its_checksum(payload: bytes) -> None:
+    """As a receiver sums it up, with the checksum in it, it comes to nothing."""
+    packet = twins.completed(datagram(payload))
+    pseudo = packet[12:20] + struct.pack(">BBH", 0, 17, len(packet) - 20)
+    assert twins.checksum(pseudo + packet[20:]) == 0
+    assert packet.endswith(payload)
+
+
+def test_what_has_no_checksum_of_its_own_stays_as_it_is() -> None:
+    """A later fragment, another protocol, a segment that is cut off."""
+    fragment = bytearray(datagram(b"x"))
+    fragment[7] = 1
+    for packet in (bytes(fragment), datagram(b"x", protocol=1), datagram(b"")[:24]):
+        assert twins.completed(packet) == packet
+
+
+def test_only_whole_packets_of_a_frame_are_doubled() -> None:
+    """A part of one would arrive as something that was never sent."""
+    assert twins.whole(datagram(b"x"))
+    assert not twins.whole(datagram(b"x" * 100)[:60])
+    assert not twins.whole(datagram(b"x" * 1473))
+    assert not twins.whole(b"")
+
+
+def test_chance_says_which_packets_arrive_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 % are about 30 % (3 sigma of 1,000: 4.3 %), each once and when its original is let go."""
+    sent: list[bytes] = []
+
+    class Raw:
+        def setblocking(self, _: bool) -> None: ...
+
+        def sendto(self, content: bytes, to: tuple[str, int]) -> None:
+            assert to == ("10.97.2.11", 0)
+            sent.append(content)
+
+    monkeypatch.setattr("placer_wan.twins.socket.socket", lambda *_: Raw())
+    kept = twins.Twins(random.Random(3))
+    path, single = Path("a", "b", 1, duplicate_percent=30), Path("a", "b", 1)
+    for packet_id in range(1000):
+        packet = nfnetlink.Packet(packet_id, b"", b"", datagram(b"x"))
+        kept.keep(path if packet_id < 900 else single, packet)
+    assert kept.send(range(900, 1000)) == 0
+    assert 229 <= kept.send(range(900)) == len(sent) <= 311
+    assert kept.send(range(900)) == 0
 
 
 # --- netem -----------------------------------------------------------------------------------------
@@ -419,11 +480,11 @@ def test_numbers_of_classes_are_hexadecimal() -> None:
     assert lines[-3] == "class add dev v parent 1: classid 1:14 htb rate 10gbit"
 
 
-def test_jitter_is_part_of_the_leaf() -> None:
-    """In tc's order: delay, jitter, loss."""
-    assert (
-        netem.leaf(Path("a", "b", 12.5, 2, 0.5)) == "netem limit 65535 delay 12.5ms 2ms loss 0.5%"
-    )
+def test_all_properties_are_part_of_the_leaf() -> None:
+    """In tc's order: delay, jitter, loss, reordering, duplicates."""
+    path = Path("a", "b", 12.5, 2, 0.5, reorder_percent=4, duplicate_percent=3)
+    expected = "netem limit 65535 delay 12.5ms 2ms loss 0.5% reorder 4% duplicate 3%"
+    assert netem.leaf(path) == expected
 
 
 # --- firewall --------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ SECOND_AFTER_S = (0.5, 2.0)
 DELAY_MS = (100, 600)
 LOSS_PERCENT = (1, 10)
 REORDER_PERCENT = (1, 20)
+DUPLICATE_PERCENT = (1, 10)
 FLAP_S = (0.3, 1.5)
 SKEW_S = (-300, 300)
 #: Where a process may die in the middle of what the load asks of it, by its role.
@@ -186,6 +187,7 @@ def _slow(chance: random.Random, site: Site) -> Fault:
         "jitter_ms": delay // 2,
         "loss_percent": chance.randint(*LOSS_PERCENT),
         "reorder_percent": chance.randint(*REORDER_PERCENT),
+        "duplicate_percent": chance.randint(*DUPLICATE_PERCENT),
     }
     return Fault("slow", {"source": source, "target": goal, "changes": changes}, (source, goal))
 

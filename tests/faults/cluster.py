@@ -151,7 +151,7 @@ class Cluster:
         one_way: bool = False,
         seconds: float = BOUND_S,
     ) -> Iterator[str]:
-        """Another delay_ms, jitter_ms, loss_percent or reorder_percent between two regions."""
+        """Another delay_ms, jitter_ms, loss_percent, reorder_percent or duplicate_percent between two regions."""
         with self._network_fault("slow") as name:
             self.network.slow(
                 name, seconds, source=source, goal=target, changes=changes, one_way=one_way

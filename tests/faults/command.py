@@ -21,7 +21,7 @@ KINDS = {
     "flap": "a region is cut off and there again by turns",
     "ring": "each region hears only of the one before it",
     "bridge": "all regions reach one, and none another",
-    "slow": "another delay, jitter, loss or reordering between two regions",
+    "slow": "another delay, jitter, loss, reordering or duplicates between two regions",
     "kill": "containers are killed and stay down",
     "pause": "containers are frozen: connections stay open, nothing answers",
     "restart": "containers are stopped in order and started again",
@@ -183,10 +183,13 @@ def _changes(asked: argparse.Namespace) -> dict[str, float]:
         "jitter_ms": None if asked.jitter is None else asked.jitter * 1000,
         "loss_percent": asked.loss,
         "reorder_percent": asked.reorder,
+        "duplicate_percent": asked.duplicate,
     }
     changes = {key: value for key, value in given.items() if value is not None}
     if not changes:
-        raise FaultError("Nothing was asked for.", "Give --delay, --jitter, --loss or --reorder.")
+        raise FaultError(
+            "Nothing was asked for.", "Give --delay, --jitter, --loss, --reorder or --duplicate."
+        )
     return changes
 
 
@@ -270,4 +273,5 @@ def _where(options: argparse.ArgumentParser, kind: str) -> None:
         options.add_argument("--jitter", type=duration, metavar="TIME")
         options.add_argument("--loss", type=percent, metavar="PERCENT")
         options.add_argument("--reorder", type=percent, metavar="PERCENT")
+        options.add_argument("--duplicate", type=percent, metavar="PERCENT")
         options.add_argument("--one-way", action="store_true")

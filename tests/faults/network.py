@@ -74,7 +74,7 @@ class Network:
         changes: Mapping[str, float],
         one_way: bool = False,
     ) -> str:
-        """Another delay_ms, jitter_ms, loss_percent or reorder_percent between two regions."""
+        """Another delay_ms, jitter_ms, loss_percent, reorder_percent or duplicate_percent between two regions."""
         self._need(source, goal)
         self.wan.change(name, seconds, source, goal, changes, one_way=one_way)
         said = ", ".join(f"{key} {value:g}" for key, value in changes.items())

@@ -61,7 +61,7 @@ class Wan:
         *,
         one_way: bool = False,
     ) -> None:
-        """Give a path another delay_ms, jitter_ms, loss_percent or reorder_percent."""
+        """Give a path another delay_ms, jitter_ms, loss_percent, reorder_percent or duplicate_percent."""
         options = [f"--{key.replace('_', '-')}={value:g}" for key, value in changes.items()]
         self.ask("set", source, target, *options, *_common(name, seconds, one_way))
 

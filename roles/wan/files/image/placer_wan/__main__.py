@@ -4,7 +4,8 @@ wan run                         keep the delay up (configuration: JSON in PLACER
 wan status [--wait 15]          back end, paths, what disturbs them, and counters as JSON
 wan cut [FROM [TO]] [--one-way] drop all packets between two regions, or of one region, or all
         [--down 2 --up 3]       and let them pass again, by turns
-wan set FROM TO --delay-ms 100 [--jitter-ms 5] [--loss-percent 1] [--reorder-percent 1] [--one-way]
+wan set FROM TO --delay-ms 100 [--jitter-ms 5] [--loss-percent 1] [--reorder-percent 1]
+        [--duplicate-percent 1] [--one-way]
 wan drop --from ADDRESS,... --to ADDRESS,... [--one-way]
                                 drop all packets between single addresses
 wan heal [FROM [TO]] [--one-way] [--name NAME]
@@ -28,7 +29,7 @@ from placer_wan import daemon, firewall, ping
 from placer_wan.errors import WanError
 from placer_wan.paths import Config, Wan
 
-SETTABLE = ("delay_ms", "jitter_ms", "loss_percent", "reorder_percent")
+SETTABLE = ("delay_ms", "jitter_ms", "loss_percent", "reorder_percent", "duplicate_percent")
 
 
 def main() -> int:

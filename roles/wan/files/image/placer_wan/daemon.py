@@ -116,6 +116,7 @@ def _state(wan: Wan, backend: Backend, filters: Filters, now: float) -> dict[str
             "jitter_ms": path.jitter_ms,
             "loss_percent": path.loss_percent,
             "reorder_percent": path.reorder_percent,
+            "duplicate_percent": path.duplicate_percent,
             "cut": path.cut,
         }
         for path in wan.paths.values()

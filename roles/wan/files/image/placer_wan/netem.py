@@ -31,6 +31,8 @@ def leaf(path: Path) -> str:
     # It sends at once, and netem refuses the word without a delay.
     if path.reorder_percent and path.delay_ms:
         text += f" reorder {path.reorder_percent:g}%"
+    if path.duplicate_percent:
+        text += f" duplicate {path.duplicate_percent:g}%"
     return text
 
 

@@ -26,7 +26,7 @@ _FLAG_GSO = 4
 """Take large segments as they are: only the IP header is read, so nothing needs splitting first."""
 
 _ATTR_PACKET_HEADER, _ATTR_PAYLOAD = 1, 10
-_IP_HEADER_BYTES = 20
+IP_HEADER_BYTES = 20
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
 _GENERIC = struct.Struct(">BBH")  # nfgenmsg: family, version, queue number (network order)
@@ -37,11 +37,12 @@ _VERDICT_BYTES = _PACKET_START + _ATTRIBUTE.size + _VERDICT_BODY.size
 
 
 class Packet(NamedTuple):
-    """A queued packet: the kernel's id for the verdict, and its IPv4 addresses as four bytes each."""
+    """A queued packet: the kernel's id for the verdict, its IPv4 addresses as four bytes each, what was copied of it."""
 
     id: int
     source: bytes
     destination: bytes
+    content: bytes = b""
 
 
 def configure(queue: int, held_max: int) -> list[bytes]:
@@ -50,14 +51,19 @@ def configure(queue: int, held_max: int) -> list[bytes]:
     Each asks for an acknowledgement: read one answer and give it to `failure` after sending each.
     """
     command = struct.pack(">BBH", _BIND, 0, 0)
-    params = struct.pack(">IB", _IP_HEADER_BYTES, _COPY_PACKET)
     flags = struct.pack(">I", _FLAG_GSO)
     return [
         _message(_CONFIG, queue, [(_ATTR_COMMAND, command)], sequence=1),
-        _message(_CONFIG, queue, [(_ATTR_PARAMS, params)], sequence=2),
+        copying(queue, IP_HEADER_BYTES, _REQUEST | _ACK),
         _message(_CONFIG, queue, [(_ATTR_FLAGS, flags), (_ATTR_MASK, flags)], sequence=3),
         _message(_CONFIG, queue, [(_ATTR_MAXLEN, struct.pack(">I", held_max))], sequence=4),
     ]
+
+
+def copying(queue: int, octets: int, flags: int = _REQUEST) -> bytes:
+    """The message that says how much of each packet is copied; by itself it asks for no acknowledgement."""
+    params = struct.pack(">IB", octets, _COPY_PACKET)
+    return _message(_CONFIG, queue, [(_ATTR_PARAMS, params)], sequence=2, flags=flags)
 
 
 def failure(answer: bytes) -> int:
@@ -82,11 +88,10 @@ def packet(message: bytes) -> Packet | None:
             packet_id = int.from_bytes(message[position + 4 : position + 8], "big")
         elif attribute == _ATTR_PAYLOAD:
             start = position + 4
-            if packet_id < 0 or size < 4 + _IP_HEADER_BYTES or message[start] >> 4 != 4:
+            if packet_id < 0 or size < 4 + IP_HEADER_BYTES or message[start] >> 4 != 4:
                 break
-            return Packet(
-                packet_id, message[start + 12 : start + 16], message[start + 16 : start + 20]
-            )
+            content = message[start : position + size]
+            return Packet(packet_id, content[12:16], content[16:20], content)
         position += (size + 3) & ~3
     return Packet(packet_id, b"", b"") if packet_id >= 0 else None
 
@@ -103,10 +108,14 @@ def verdicts(queue: int, verdict: int, packet_ids: Iterable[int]) -> bytes:
 
 
 def _message(
-    kind: int, queue: int, attributes: Iterable[tuple[int, bytes]], sequence: int
+    kind: int,
+    queue: int,
+    attributes: Iterable[tuple[int, bytes]],
+    sequence: int,
+    flags: int = _REQUEST | _ACK,
 ) -> bytes:
     body = _GENERIC.pack(0, 0, queue)
     for attribute, value in attributes:
         padding = b"\0" * (-len(value) % 4)
         body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), attribute) + value + padding
-    return _HEADER.pack(_HEADER.size + len(body), kind, _REQUEST | _ACK, sequence, 0) + body
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body

@@ -23,6 +23,7 @@ from placer_wan import firewall, nfnetlink
 from placer_wan.delay import Schedule
 from placer_wan.errors import WanError
 from placer_wan.paths import Config, Path, Wan
+from placer_wan.twins import WHOLE_BYTES, Twins
 
 TURN_S = 0.001
 IDLE_S = 1.0
@@ -49,10 +50,12 @@ class Nfqueue:
         self._mark = firewall.comment(config.deployment)
         self._wan = wan
         self._schedule = Schedule(random.Random())
+        self._twins = Twins(random.Random())
+        self._version = 0
         self._socket: socket.socket | None = None
         self._regions: dict[bytes, str] = {}
         self._next_turn = 0.0
-        self._counts = {"delayed": 0, "lost": 0, "passed": 0}
+        self._counts = {"delayed": 0, "lost": 0, "passed": 0, "duplicated": 0}
 
     @staticmethod
     def works(config: Config) -> str:
@@ -88,6 +91,7 @@ class Nfqueue:
             self._verdict(nfnetlink.ACCEPT, self._schedule.release(float("inf")))
             self._socket.close()
             self._socket = None
+        self._twins.close()
 
     def fileno(self) -> int | None:
         return self._socket.fileno() if self._socket is not None else None
@@ -97,10 +101,12 @@ class Nfqueue:
         if now < self._next_turn:
             time.sleep(self._next_turn - now)
         self._next_turn = time.monotonic() + TURN_S
+        self._follow()
         passed, lost = self._read()
         released = self._schedule.release(time.monotonic() + TURN_S / 2)
         self._verdict(nfnetlink.ACCEPT, passed + released)
         self._verdict(nfnetlink.DROP, lost)
+        self._counts["duplicated"] += self._twins.send(released)
         due = self._schedule.next_due()
         return IDLE_S if due is None else max(0.0, due - TURN_S / 2 - time.monotonic())
 
@@ -110,6 +116,16 @@ class Nfqueue:
             "held": len(self._schedule),
             "overflowed": _overflowed(self._config.queue),
         }
+
+    def _follow(self) -> None:
+        """After a change of the paths: copy whole packets only while some are to arrive twice."""
+        if self._version == self._wan.version:
+            return
+        self._version = self._wan.version
+        doubled = any(path.duplicate_percent for path in self._wan.paths.values())
+        octets = WHOLE_BYTES if doubled else nfnetlink.IP_HEADER_BYTES
+        assert self._socket is not None
+        self._socket.send(nfnetlink.copying(self._config.queue, octets))
 
     def _read(self) -> tuple[list[int], list[int]]:
         """Take in what has come: ids to let pass at once and ids to drop."""
@@ -133,6 +149,7 @@ class Nfqueue:
                 lost.append(packet.id)
             else:
                 self._counts["delayed"] += 1
+                self._twins.keep(path, packet)
         self._counts["passed"] += len(passed)
         self._counts["lost"] += len(lost)
         return passed, lost

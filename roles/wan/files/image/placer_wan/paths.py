@@ -22,7 +22,8 @@ DELAY_MAX_MS = 10_000.0
 class Path:
     """One direction between two regions. `delay_ms` is one way; a cut path drops every packet.
 
-    `reorder_percent` of the packets are not delayed and so overtake those before them.
+    `reorder_percent` of the packets are not delayed and so overtake those before them, `duplicate_percent`
+    arrive twice.
     """
 
     source: str
@@ -32,6 +33,7 @@ class Path:
     loss_percent: float = 0.0
     cut: bool = False
     reorder_percent: float = 0.0
+    duplicate_percent: float = 0.0
 
     def __post_init__(self) -> None:
         label = f"{self.source}->{self.destination}"
@@ -41,7 +43,7 @@ class Path:
             )
         if not 0 <= self.jitter_ms <= self.delay_ms:
             raise WanError(f"jitter_ms of {label} is {self.jitter_ms}", "choose 0 to its delay_ms")
-        for name in ("loss_percent", "reorder_percent"):
+        for name in ("loss_percent", "reorder_percent", "duplicate_percent"):
             if not 0 <= (percent := getattr(self, name)) <= 100:
                 raise WanError(f"{name} of {label} is {percent}", "choose 0 to 100")
 
