@@ -40,6 +40,9 @@ _DEFAULT_PASSWORD: Final = "cassandra"  # Cassandra's own default, which we remo
 _CONNECT_TRIES: Final = 10
 _CONNECT_WAIT_S: Final = 3.0
 _STATEMENT_TIMEOUT_S: Final = 60.0
+#: After a keyspace was dropped each node looks for the grants of each of its tables, and revokes them with a
+#: quorum of every datacenter: a minute and more for twelve busy nodes of one machine.
+_AGREEMENT_TIMEOUT_S: Final = 300.0
 
 #: Service role -> permissions by kind of table. ``host`` is LWT-only: MODIFY, by the scheduler alone.
 _GRANTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
@@ -253,9 +256,9 @@ class Bootstrap:
             return
         assert self._session is not None
         control = self._session.cluster.control_connection
-        if not control.wait_for_schema_agreement(wait_time=_STATEMENT_TIMEOUT_S):
+        if not control.wait_for_schema_agreement(wait_time=_AGREEMENT_TIMEOUT_S):
             raise StoreUnavailable(
-                f"The nodes did not agree on one schema within {_STATEMENT_TIMEOUT_S:.0f} s.",
+                f"The nodes did not agree on one schema within {_AGREEMENT_TIMEOUT_S:.0f} s.",
                 remedy="Is a node down? Bring it back and run this again.",
             )
 
