@@ -46,7 +46,7 @@ BY_NAME = ("unit", "simulation", "tooling")
 # Of what a failed suite said, this much is said again at the end.
 AGAIN_CHARS = 3000
 # What is too long for the inner loop.
-LONG = ("simulation",)
+LONG = ("simulation", "ansible", "tooling", "inventories")
 
 EPILOG = f"""\
   ./test                   everything, as CI calls it
@@ -93,6 +93,8 @@ def main(arguments: Sequence[str]) -> int:
     seeded = [f"--seed={asked.chaos_seed}"] if asked.chaos_seed is not None else []
     if names == ["fast"]:
         names = [name for name in FAST if name not in LONG]
+        # The unit tests are most of it. Beside the other long suites both processors have work anyway.
+        options += [] if options else fast.SPREAD
     elif not names:
         names = list(BY_NAME) if options else [*FAST, *SLOW]
     if unknown := [name for name in names if name not in {**FAST, **SLOW, **ASKED}]:

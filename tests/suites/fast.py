@@ -25,6 +25,8 @@ SEEDED = (
     "scheduler_pkg/tests/model",
     "scheduler_pkg/tests/performance",
 )
+# For pytest: a process for each processor.
+SPREAD = ["--numprocesses=auto", "--dist=worksteal"]
 
 
 def layout(_: Sequence[str]) -> Result:
@@ -139,9 +141,9 @@ def pytest(
     *paths: str, options: Sequence[str] = (), seconds: float = SUITE_SECONDS, live: bool = False
 ) -> Result:
     """Count by pytest's own record. A random failure can be replayed by the seed that is printed."""
-    chosen = list(options)
-    if not any(option.startswith("--hypothesis-seed") for option in chosen):
-        chosen.append(f"--hypothesis-seed={random.randrange(2**32)}")
+    given = (option for option in options if option.startswith("--hypothesis-seed"))
+    seed = next(given, f"--hypothesis-seed={random.randrange(2**32)}")
+    chosen = [*options, *([] if seed in options else [seed])]
     with tempfile.TemporaryDirectory() as folder:
         record = Path(folder) / "record.xml"
         ended = run(
@@ -159,7 +161,7 @@ def pytest(
         failed = 1
     said = ended.output
     if failed:
-        said += f"\nto repeat it: ./test {' '.join(chosen)} -k NAME\n"
+        said += f"\nto repeat it: ./test {seed} -k NAME\n"
     return Result(total - failed - skipped, failed, said, skipped)
 
 
