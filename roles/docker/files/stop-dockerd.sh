@@ -23,8 +23,9 @@ if [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]; then
     done
 
     if command -v iptables-save >/dev/null 2>&1; then
+        # The policy is that of the table filter: mangle has a chain of this name too, which no engine touches.
         iptables-save | sed '/[dD][oO][cC][kK][eE][rR]/d' |
-            sed "s/^:FORWARD [A-Z]* /:FORWARD ${policy:-ACCEPT} /" | iptables-restore
+            sed "/^\*filter/,/^COMMIT/s/^:FORWARD [A-Z]* /:FORWARD ${policy:-ACCEPT} /" | iptables-restore
     fi
     if [ -d /sys/class/net/docker0 ]; then
         ip link delete docker0
