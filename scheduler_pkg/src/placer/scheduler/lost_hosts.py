@@ -22,9 +22,8 @@ Should a host come back between the question and the write, it is reported once
 more after the write, or by its agent's next periodic report.
 
 A process that dies takes its suspects with it, and whoever it served may have died with it. So every
-process calls the roll: when a peer that it watches falls silent, and once after its own start, all
-hosts that the views say are up and that this process does not serve are suspects. Each watches the
-next two of the cell, so that one of those that are left notices any death. Between two deaths
+process calls the roll: when a peer that answered falls silent, and once after its own start, all
+hosts that the views say are up and that this process does not serve are suspects. Between two deaths
 nothing is read or written, however many hosts there are.
 """
 
@@ -179,8 +178,7 @@ class LostHosts:
 class RollCall:
     """Finds the hosts of a process that died; see the module.
 
-    ``alive``: the watched peers that answer now (one that is no longer watched as another came between
-    counts as silent: a roll too many does no harm); ``views``: all views of the cell, by bucket.
+    ``alive``: the peers of the cell that answer now; ``views``: all views of the cell, by bucket.
     """
 
     def __init__(

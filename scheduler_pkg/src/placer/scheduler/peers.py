@@ -32,8 +32,6 @@ _TIMEOUT_S: Final = 3.0
 _WORKING_TIMEOUT_S: Final = 1.0
 #: A process that does not say within this what it serves is taken for silent.
 _SERVES_TIMEOUT_S: Final = 1.0
-#: How many others each process watches.
-_WATCHED_MAX: Final = 2
 #: What the way to another process and back may take of a command's time.
 _WAY_S: Final = 2.0
 
@@ -147,14 +145,10 @@ class Peers:
         }
 
     async def alive(self, cell: str) -> set[str]:
-        """URLs of those processes of ``cell`` that answer, of the next ones after this by URL.
-
-        In a ring of watchers whoever dies, and however many, the last one before them notices; the
-        cost of a process stays the same, however many there are.
-        """
-        watched = sorted(self.of(cell), key=lambda url: (url < self._own, url))[:_WATCHED_MAX]
-        answers = await self._serves(watched, HostList(()))
-        return {url for url, answer in zip(watched, answers, strict=True) if answer is not None}
+        """URLs of the other processes of ``cell`` that answer."""
+        others = self.of(cell)
+        answers = await self._serves(others, HostList(()))
+        return {url for url, answer in zip(others, answers, strict=True) if answer is not None}
 
     async def command(self, cell: str, command: GuestCommand) -> CommandDone | None:
         """The answer to a command, by way of the process that serves the host; None if none does.

@@ -117,32 +117,6 @@ async def test_a_command_that_was_not_answered(
     await scene.peers.close()
 
 
-async def test_each_process_is_watched_by_two_others() -> None:
-    """Of ten, each asks the two behind it, the last ones go on at the first: a ring without a gap."""
-    urls = tuple(f"http://s{n}" for n in range(10))
-
-    class Ten(Fixed):
-        def schedulers(self, cell: str) -> tuple[str, ...]:
-            return urls[::-1]
-
-    asked: dict[str, list[str]] = {}
-    for own in urls:
-        hosts: list[str] = []
-
-        def answer(request: httpx.Request, hosts: list[str] = hosts) -> httpx.Response:
-            hosts.append(f"http://{request.url.host}")
-            return httpx.Response(200, json=NONE)
-
-        peers = Peers(Ten(), own, "t", transport=httpx.MockTransport(answer))
-        assert await peers.alive("c1") == set(hosts)
-        asked[own] = sorted(hosts)
-        await peers.close()
-    assert asked["http://s3"] == ["http://s4", "http://s5"]
-    assert asked["http://s9"] == ["http://s0", "http://s1"]
-    watched = [host for hosts in asked.values() for host in hosts]
-    assert all(watched.count(url) == 2 for url in urls)
-
-
 async def test_who_is_alive() -> None:
     """Whoever answers; a silent or full one is not there for lost hosts."""
     scene = Scene(s2=NONE, s3=NONE)
