@@ -71,8 +71,9 @@ from placer.scheduler.agent_events import (
 )
 from placer.scheduler.agent_steps import Steps
 from placer.scheduler.guest_commands import GuestCommand, OpenCommands
-from placer.scheduler.lost_hosts import ROLL_SILENT_S, LostHosts
+from placer.scheduler.lost_hosts import LostHosts
 from placer.scheduler.moves_shown import moving_since_ms
+from placer.scheduler.roll_call import ROLL_SILENT_S
 
 log = structlog.get_logger(__name__)
 

@@ -16,15 +16,10 @@ What takes longer than that to be back is marked down, and up again with its rep
     silence    + grace  + asking   + marking down
     6 s        2.5 s      1 s        0.5 s     a host without power: its pongs stay away
     0 s        4 to 8.5 s 1 s        0.5 s     a connection that was closed
-    3 s        4 to 5.5 s 1 s        0.5 s     another process that died (the roll call)
+    3 s        4 to 5.5 s 1 s        0.5 s     another process that died (placer.scheduler.roll_call)
 
 Should a host come back between the question and the write, it is reported once
 more after the write, or by its agent's next periodic report.
-
-A process that dies takes its suspects with it, and whoever it served may have died with it. So every
-process calls the roll: when a peer that answered falls silent, and once after its own start, all
-hosts that the views say are up and that this process does not serve are suspects. Between two deaths
-nothing is read or written, however many hosts there are.
 """
 
 from __future__ import annotations
@@ -33,8 +28,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import structlog
@@ -42,8 +36,6 @@ from msgspec import Struct
 
 from placer.errors import PlacerError
 from placer.http.server import WS_SILENT_S
-from placer.model.host_view import HostView
-from placer.model.records import HostStatus, RowKind
 from placer.scheduler.agent_events import ServedElsewhere
 
 log = structlog.get_logger(__name__)
@@ -53,20 +45,15 @@ _ASK_PEERS_MAX: Final = 3
 _ASK_AGAIN_S: Final = 1.0
 #: Hosts asked about, or marked down, together.
 _BATCH: Final = 1000
-_ROLL_EVERY_S: Final = 2.0
 #: One question to all peers takes at most this long, writing what is down about as long as this.
 _ASK_S: Final = 1.0
 _WRITE_S: Final = 0.5
-#: How long a process may have been dead when the roll is called.
-ROLL_SILENT_S: Final = _ROLL_EVERY_S + _ASK_S
 #: Hosts are coming back as long as the last one came within this.
 _RETURNING_S: Final = 1.0
 #: A process that wakes up so late has more to do than it can.
 _LATE_S: Final = 0.5
 #: Between two looks at hosts that are awaited.
 _LOOK_S: Final = 0.25
-#: After a start: longer than agents wait between two tries to connect (agent.reconnect_max_s).
-_FIRST_ROLL_S: Final = 20.0
 
 
 class _Suspects(Struct):
@@ -173,55 +160,3 @@ class LostHosts:
         hosts = list(lost)
         settled = await asyncio.gather(*(self._mark_down(host) for host in hosts))
         self.suspect(host for host, done in zip(hosts, settled, strict=True) if not done)
-
-
-class RollCall:
-    """Finds the hosts of a process that died; see the module.
-
-    ``alive``: the peers of the cell that answer now; ``views``: all views of the cell, by bucket.
-    """
-
-    def __init__(
-        self,
-        alive: Callable[[], Awaitable[set[str]]],
-        views: Callable[[], Iterator[Awaitable[list[HostView]]]],
-        serves: Callable[[Iterable[str]], set[str]],
-        suspect: Callable[[Iterable[str]], None],
-        *,
-        rng: random.Random,
-    ) -> None:
-        self._alive = alive
-        self._views = views
-        self._serves = serves
-        self._suspect = suspect
-        self._rng = rng
-
-    async def run(self) -> None:
-        """Watch the peers, for ever. What could not be read is read again at the next round."""
-        known = await self._alive()
-        loop = asyncio.get_running_loop()
-        due = loop.time() + _FIRST_ROLL_S
-        while True:
-            await asyncio.sleep(_ROLL_EVERY_S * self._rng.uniform(0.8, 1.0))
-            answering = await self._alive()
-            if known - answering:
-                log.warning("schedulers_silent", peers=sorted(known - answering))
-                due = loop.time()
-            known = answering
-            if loop.time() >= due and await self.call():
-                due = float("inf")
-
-    async def call(self) -> bool:
-        """Suspect every host that is up and not served here; whether all views could be read."""
-        try:
-            for read in self._views():
-                up = {
-                    view.host
-                    for view in await read
-                    if view.kind is RowKind.HOST and view.status is HostStatus.UP
-                }
-                self._suspect(up - self._serves(up))
-        except PlacerError as error:
-            log.warning("roll_not_called", why=str(error))
-            return False
-        return True

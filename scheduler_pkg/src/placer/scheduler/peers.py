@@ -144,11 +144,14 @@ class Peers:
             for host, name in msgspec.json.decode(answer, type=Served).agents.items()
         }
 
-    async def alive(self, cell: str) -> set[str]:
-        """URLs of the other processes of ``cell`` that answer."""
-        others = self.of(cell)
-        answers = await self._serves(others, HostList(()))
-        return {url for url, answer in zip(others, answers, strict=True) if answer is not None}
+    def ring(self, cell: str) -> list[str]:
+        """Base URLs of the other scheduler processes of ``cell`` in order, from the next after this on."""
+        return sorted(self.of(cell), key=lambda url: (url < self._own, url))
+
+    async def answering(self, urls: Sequence[str]) -> set[str]:
+        """Those of ``urls`` that answer."""
+        answers = await self._serves(urls, HostList(()))
+        return {url for url, answer in zip(urls, answers, strict=True) if answer is not None}
 
     async def command(self, cell: str, command: GuestCommand) -> CommandDone | None:
         """The answer to a command, by way of the process that serves the host; None if none does.

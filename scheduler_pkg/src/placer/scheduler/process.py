@@ -44,7 +44,6 @@ from placer.scheduler.holdings import Holdings
 from placer.scheduler.hosts import Hosts, seen_of
 from placer.scheduler.lifecycle import Lifecycle
 from placer.scheduler.listing import Listing, LostInstance
-from placer.scheduler.lost_hosts import RollCall
 from placer.scheduler.moves_shown import MovesShown
 from placer.scheduler.moving import Moving
 from placer.scheduler.operator import Operator
@@ -54,6 +53,7 @@ from placer.scheduler.quota_list import QuotaList
 from placer.scheduler.quota_rows import QuotaRows
 from placer.scheduler.quotas import Quotas
 from placer.scheduler.releasing import Releasing
+from placer.scheduler.roll_call import RollCall
 from placer.scheduler.searching import Searching
 from placer.scheduler.sweeper import Sweeper
 from placer.scheduler.webhooks import Webhooks
@@ -217,7 +217,8 @@ class SchedulerProcess:
         self.hosts = Hosts(settings, home, writer, requests, self.emptying, self._duty_told)
         sweeper = Sweeper(settings, home, writer, recovery, rng=rng)
         roll = RollCall(
-            partial(self._peers.alive, settings.cell),
+            partial(self._peers.ring, settings.cell),
+            self._peers.answering,
             lambda: (home.read_views(bucket) for bucket in range(settings.home.host_buckets)),
             self.hub.serves,
             self.hub.suspect,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterator, Sequence
 
 import pytest
 
@@ -13,7 +13,8 @@ from placer.errors import StoreUnavailable, StoreUnknown
 from placer.http.server import WS_SILENT_S
 from placer.model.host_view import HostView, summarize
 from placer.model.records import ClaimState, HostStatus
-from placer.scheduler.lost_hosts import LostHosts, RollCall
+from placer.scheduler.lost_hosts import LostHosts
+from placer.scheduler.roll_call import RollCall
 
 from ..agents.fakes import CELL, claim, report, uuid_of
 from .hub_scene import GRACE_S, Scene, simulated
@@ -218,19 +219,25 @@ class Roll:
     """A roll call over the rows of ``scene``, with peers that answer as the test says."""
 
     def __init__(self, scene: Scene, *peers: str) -> None:
+        self.ring = peers
         self.peers = set(peers)
         self.reads = 0
         self.errors: list[Exception] = []
         self._scene = scene
         self._call = RollCall(
-            self._alive, self._views, scene.hub.serves, scene.hub.suspect, rng=random.Random(1)
+            lambda: self.ring,
+            self._answering,
+            self._views,
+            scene.hub.serves,
+            scene.hub.suspect,
+            rng=random.Random(1),
         )
 
     async def run(self) -> None:
         await self._call.run()
 
-    async def _alive(self) -> set[str]:
-        return set(self.peers)
+    async def _answering(self, urls: Sequence[str]) -> set[str]:
+        return self.peers & set(urls)
 
     def _views(self) -> Iterator[Awaitable[list[HostView]]]:
         yield self._read()

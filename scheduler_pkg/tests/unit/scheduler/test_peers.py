@@ -117,10 +117,22 @@ async def test_a_command_that_was_not_answered(
     await scene.peers.close()
 
 
-async def test_who_is_alive() -> None:
-    """Whoever answers; a silent or full one is not there for lost hosts."""
+async def test_who_answers() -> None:
+    """A silent or full one is not there for lost hosts."""
     scene = Scene(s2=NONE, s3=NONE)
-    assert await scene.peers.alive("c1") == {"http://s2", "http://s3"}
-    scene.silent = {"s2"}
-    assert await scene.peers.alive("c1") == {"http://s3"}
+    ring = scene.peers.ring("c1")
+    assert await scene.peers.answering(ring) == {"http://s2", "http://s3"}
+    scene.silent, scene.full = {"s2"}, {"s3"}
+    assert await scene.peers.answering(ring) == set()
     await scene.peers.close()
+
+
+async def test_the_ring_goes_on_at_its_first_after_its_last() -> None:
+    """All processes of a cell see the same one, whatever the order of the name service."""
+    rings = {}
+    for own in URLS:
+        peers = Peers(Fixed(), own, "t")
+        rings[own] = peers.ring("c1")
+        await peers.close()
+    s1, s2, s3 = URLS
+    assert rings == {s1: [s2, s3], s2: [s3, s1], s3: [s1, s2]}
