@@ -480,7 +480,12 @@ class AgentHub:
                 if host in self._owners:
                     return True
                 metrics.host_writes.labels(self._cell, "status").inc()
-                await self._tell_host(await self._write(host, SetStatus(HostStatus.DOWN)))
+                down = SetStatus(HostStatus.DOWN)
+                row = await self._writer.submit(host, down, deadline_s=self._deadline_s)
+                if isinstance(row, Refusal):
+                    # No row: its first report never came to an end. Asking again would go on for ever.
+                    return True
+                await self._tell_host(row)
                 owner = self._owners.get(host)
                 if owner is not None:
                     # It came back while the write was under way.

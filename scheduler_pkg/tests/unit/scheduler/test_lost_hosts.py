@@ -12,6 +12,7 @@ from placer.claims.operations import Operation, SetStatus
 from placer.errors import StoreUnavailable, StoreUnknown
 from placer.http.server import WS_SILENT_S
 from placer.model.host_view import HostView, summarize
+from placer.model.messages import Report
 from placer.model.records import ClaimState, HostStatus
 from placer.scheduler.lost_hosts import LostHosts
 from placer.scheduler.roll_call import RollCall
@@ -73,6 +74,26 @@ def test_a_host_served_by_another_process_stays_up() -> None:
                 await agent.report(report("h1"), report("h2"))
             await asyncio.sleep(2 * GRACE_S)
             assert (scene.status("h1"), scene.status("h2")) == (HostStatus.UP, HostStatus.DOWN)
+
+    simulated(story())
+
+
+def test_a_host_whose_first_report_was_cut_short_is_not_asked_about_for_ever() -> None:
+    """It has no row that could say down. Thousands of them would keep the cell busy with nothing."""
+
+    async def story() -> None:
+        scene = Scene()
+        scene.writer.delay_s = lambda: 5.0
+        async with scene.judging():
+            async with scene.agent() as agent:
+                await agent.say(Report(seq=1, hosts=(report("h1"), report("h2"))))
+                await asyncio.sleep(0.5)
+            scene.writer.delay_s = lambda: 0.0
+            scene.world.rows.clear()
+            await asyncio.sleep(2 * GRACE_S)
+            asked = scene.peers_asked
+            await asyncio.sleep(3600)
+            assert scene.peers_asked == asked
 
     simulated(story())
 
