@@ -16,7 +16,7 @@ agent gets every claim of its hosts after each report.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import structlog
@@ -165,16 +165,18 @@ class AgentHub:
         """Those of ``hosts`` (uuids) whose agent is connected to this process."""
         return {host for host in hosts if host in self._owners}
 
-    def served_for(self, hosts: Collection[str], agent: str) -> dict[str, str]:
-        """The agents that serve some of ``hosts`` here, for a process that ``agent`` reports them to.
+    def served_for(self, hosts: Mapping[str, str]) -> dict[str, str]:
+        """The agents that serve some of ``hosts`` here, for a process that they are reported to by the
+        agent beside each, if any.
 
-        An agent has one connection. If it is ``agent`` itself, what is open here is a connection
+        An agent has one connection. If it is that agent itself, what is open here is a connection
         whose end was not noticed yet: it is given up.
         """
-        stale = self._connections.get(agent)
-        if stale is not None and any(host in stale.hosts for host in hosts):
-            stale.refuse(f"Agent {agent} reports to another scheduler now.")
-            self._forget(stale)
+        for host, agent in hosts.items():
+            stale = self._connections.get(agent)
+            if stale is not None and host in stale.hosts:
+                stale.refuse(f"Agent {agent} reports to another scheduler now.")
+                self._forget(stale)
         return {host: self._owners[host].agent for host in hosts if host in self._owners}
 
     def deliver(self, host: str, record: Record) -> bool:

@@ -9,7 +9,7 @@ worker of a request stands the log alone decides.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import httpx
@@ -51,11 +51,10 @@ class Marked(Struct, frozen=True):
     claim: str
 
 
-class HostList(Struct, frozen=True, omit_defaults=True):
-    """Provider uuids of hosts; ``agent``: who reports them to the process that asks."""
+class HostList(Struct, frozen=True):
+    """Provider uuids of hosts, each with the agent that reports it to the process that asks, if any."""
 
-    hosts: tuple[str, ...]
-    agent: str = ""
+    hosts: dict[str, str]
 
 
 class Served(Struct, frozen=True):
@@ -124,16 +123,17 @@ class Peers:
                 return True
         return False
 
-    async def served(self, cell: str, hosts: Iterable[str], agent: str = "") -> dict[str, str]:
+    async def served(self, cell: str, hosts: Mapping[str, str]) -> dict[str, str]:
         """The agents by which other processes of ``cell`` serve some of ``hosts``.
 
-        With ``agent`` a connection of that agent that is left over elsewhere is given up. Raises
-        PlacerError when a process is silent: its hosts cannot be told from lost ones.
+        To each host the agent that reports it here, whose connection is given up if one is left over
+        elsewhere; "" if none does. Raises PlacerError when a process is silent: its hosts cannot be
+        told from lost ones.
         """
         # A process says where it is before it takes agents, so this look shows all that may serve one.
         await self._directory.look()
         others = self.of(cell)
-        answers = await self._serves(others, HostList(tuple(hosts), agent))
+        answers = await self._serves(others, HostList(dict(hosts)))
         silent = [url for url, answer in zip(others, answers, strict=True) if answer is None]
         if silent:
             raise PlacerError(f"No answer from {', '.join(silent)}.", remedy="Ask again.")
@@ -150,7 +150,7 @@ class Peers:
 
     async def answering(self, urls: Sequence[str]) -> set[str]:
         """Those of ``urls`` that answer."""
-        answers = await self._serves(urls, HostList(()))
+        answers = await self._serves(urls, HostList({}))
         return {url for url, answer in zip(urls, answers, strict=True) if answer is not None}
 
     async def command(self, cell: str, command: GuestCommand) -> CommandDone | None:
@@ -159,7 +159,7 @@ class Peers:
         Raises AgentSilent when it may have been carried out, Overloaded when it was not.
         """
         others = self.of(cell)
-        answers = await self._serves(others, HostList((command.host,)))
+        answers = await self._serves(others, HostList({command.host: ""}))
         for url, answer in zip(others, answers, strict=True):
             if answer is not None and msgspec.json.decode(answer, type=Served).agents:
                 return await self._command(url, command)

@@ -39,6 +39,7 @@ from placer.scheduler.background import Background
 from placer.scheduler.claimer import Claimer
 from placer.scheduler.closing import Closing
 from placer.scheduler.conductor import Conductor
+from placer.scheduler.elsewhere import Elsewhere
 from placer.scheduler.emptying import Emptying
 from placer.scheduler.holdings import Holdings
 from placer.scheduler.hosts import Hosts, seen_of
@@ -196,7 +197,7 @@ class SchedulerProcess:
             read_row=home.read_row,
             writer=writer,
             events=self._lifecycle,
-            served_elsewhere=self._served_elsewhere,
+            served_elsewhere=Elsewhere(partial(self._peers.served, settings.cell)).ask,
             command_elsewhere=partial(self._peers.command, settings.cell),
             schedulers=partial(self.directory.schedulers, settings.cell),
             grace_s=settings.scheduler.agent_grace_s,
@@ -375,9 +376,6 @@ class SchedulerProcess:
             self.conductor.submit(opened.request, opened.work)
         except Overloaded:
             log.info("request_waits", request=opened.request.id)  # the scan brings it to somebody
-
-    async def _served_elsewhere(self, hosts: set[str], agent: str) -> dict[str, str]:
-        return await self._peers.served(self._settings.cell, hosts, agent)
 
     async def _duty_told(self, row: HostRow, by: str, why: str) -> None:
         await self.listing.host(row, seen_of(row), by=by, why=why)

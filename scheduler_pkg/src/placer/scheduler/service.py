@@ -66,7 +66,7 @@ async def show_lost(data: LostInstance, state: State) -> dict[str, bool]:
 async def serves(data: HostList, state: State) -> Served:
     """Which agents serve these hosts here."""
     process: SchedulerProcess = state.process
-    return Served(process.hub.served_for(data.hosts, data.agent))
+    return Served(process.hub.served_for(data.hosts))
 
 
 @post("/internal/v1/command", status_code=200)

@@ -212,8 +212,8 @@ def test_a_connection_whose_agent_went_elsewhere_is_given_up() -> None:
         scene = Scene()
         async with scene.agent("a1") as agent:
             await agent.report()
-            assert scene.hub.served_for((uuid_of("h1"),), "a2") == {uuid_of("h1"): "a1"}
-            assert scene.hub.served_for((uuid_of("h1"),), "a1") == {}
+            assert scene.hub.served_for({uuid_of("h1"): "a2"}) == {uuid_of("h1"): "a1"}
+            assert scene.hub.served_for({uuid_of("h1"): "a1"}) == {}
             assert not scene.hub.deliver(uuid_of("h1"), claim("c1"))
 
     simulated(story())

@@ -63,10 +63,10 @@ async def test_a_silent_process_works_on_nothing() -> None:
 async def test_hosts_of_a_silent_process_are_not_taken_for_lost() -> None:
     """Nobody can say whether it serves them."""
     scene = Scene(s2={"agents": {"h1": "a1"}}, s3={"agents": {}})
-    assert await scene.peers.served("c1", {"h1", "h2"}, "a2") == {"h1": "a1"}
+    assert await scene.peers.served("c1", {"h1": "a2", "h2": "a2"}) == {"h1": "a1"}
     scene.silent = {"s2"}
     with pytest.raises(PlacerError, match="s2"):
-        await scene.peers.served("c1", {"h1"})
+        await scene.peers.served("c1", {"h1": ""})
     await scene.peers.close()
 
 
