@@ -10,7 +10,15 @@ from typing import Any, Final
 import msgspec
 import structlog
 from litestar import Litestar, Response
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import (
+    ASGIApp,
+    HTTPReceiveMessage,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    WebSocketReceiveMessage,
+)
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from placer import telemetry, tracing
@@ -83,13 +91,19 @@ class Edge:
                 status = message["status"]
             await answer(message)
 
+        async def noting_end() -> HTTPReceiveMessage | WebSocketReceiveMessage:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                scope["state"]["client_left"] = True
+            return message
+
         self._inflight += 1
         _in_flight.set(self._inflight)
         try:
             with telemetry.span("HTTP"):
                 try:
                     self._admit(scope, extra)
-                    await self._app(scope, receive, noting_status)
+                    await self._app(scope, noting_end, noting_status)
                 finally:
                     telemetry.rename(f"{_method(scope)} {_route(scope)}")
                     telemetry.note(request_id=request_id, status=status)

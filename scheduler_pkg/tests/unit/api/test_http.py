@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from .conftest import Api, make_settings, started
 
@@ -324,3 +325,37 @@ def test_metrics_have_routes_and_no_ids(api: Api) -> None:
     )
     assert 'route="unmatched"' in text
     assert "0123456789" not in text
+
+
+def test_a_caller_that_leaves_amid_its_body_is_no_fault(api: Api) -> None:
+    """The log says so in one line, without a trace; there is nobody left to answer."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/v1/requests",
+        "raw_path": b"/v1/requests",
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"authorization", b"Bearer api-token"), (b"content-length", b"100")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    messages = [
+        {"type": "http.request", "body": b'{"resources"', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        pass
+
+    with capture_logs() as logs:
+        api.client.blocking_portal.call(api.client.app, scope, receive, send)
+    events = [one["event"] for one in logs]
+    assert "client_left" in events
+    assert "unexpected_error" not in events
