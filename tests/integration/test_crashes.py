@@ -312,8 +312,7 @@ def test_ends_survive_their_scheduler(
             request = api.post(cell, body)["id"]
             asked.append(request)
             if not failing:
-                # One that was on its way to the process as it died is taken up after its own deadline.
-                api.reaches(cell, request, *FINAL, seconds=SETTLED_S)
+                api.reaches(cell, request, *FINAL, seconds=RESUMED_S + BUILT_S)
                 assert api.cancel(cell, request).is_success
 
         died = until_it_dies(container, end_one)

@@ -32,6 +32,8 @@ _TIMEOUT_S: Final = 3.0
 _WORKING_TIMEOUT_S: Final = 1.0
 #: A process that does not say within this what it serves is taken for silent.
 _SERVES_TIMEOUT_S: Final = 1.0
+#: Longer than a look at the name service counts as fresh (placer.directory).
+_NEWS_S: Final = 1.5
 #: What the way to another process and back may take of a command's time.
 _WAY_S: Final = 2.0
 
@@ -49,6 +51,12 @@ class Marked(Struct, frozen=True):
 
     host: str
     claim: str
+
+
+class Told(Struct, frozen=True):
+    """Whether the agent of a claim's host is connected to the process that was notified."""
+
+    told: bool
 
 
 class HostList(Struct, frozen=True):
@@ -102,11 +110,25 @@ class Peers:
         return [url for url in self._directory.schedulers(cell) if url != self._own]
 
     async def notify(self, notification: Notification) -> None:
-        """Tell the host's cell of a claim; one of its processes holds the agent's connection."""
-        body = msgspec.json.encode(notification)
-        await asyncio.gather(
-            *(self._post(url, "notify", body) for url in self.of(notification.cell))
-        )
+        """Tell the host's cell of a claim; one of its processes holds the agent's connection.
+
+        If none does, the agent may be with a process that started since the name service was read: it
+        heard of the claim only if it reported after that was made. So whoever is new is told as well.
+        """
+        known = self.of(notification.cell)
+        if await self._tell(known, notification):
+            return
+        await asyncio.sleep(_NEWS_S)
+        await self._tell(await self._newcomers(notification.cell, known), notification)
+
+    async def _tell(self, urls: Sequence[str], notification: Notification) -> bool:
+        answers = await self._ask(urls, "notify", notification)
+        return any(answer and msgspec.json.decode(answer, type=Told).told for answer in answers)
+
+    async def _newcomers(self, cell: str, known: Sequence[str]) -> list[str]:
+        """Processes of ``cell`` that the name service shows now and are not ``known``."""
+        await self._directory.look()
+        return [url for url in self.of(cell) if url not in known]
 
     async def show_move(self, cell: str, mark: Marked) -> None:
         """Have some process of ``cell`` list how far a move is; the first that answers does."""
@@ -158,11 +180,18 @@ class Peers:
 
         Raises AgentSilent when it may have been carried out, Overloaded when it was not.
         """
-        others = self.of(cell)
-        answers = await self._serves(others, HostList({command.host: ""}))
-        for url, answer in zip(others, answers, strict=True):
+        known = self.of(cell)
+        url = await self._server_of(command.host, known)
+        if url is None:
+            url = await self._server_of(command.host, await self._newcomers(cell, known))
+        return await self._command(url, command) if url is not None else None
+
+    async def _server_of(self, host: str, urls: Sequence[str]) -> str | None:
+        """Which of ``urls`` serves ``host``."""
+        answers = await self._serves(urls, HostList({host: ""}))
+        for url, answer in zip(urls, answers, strict=True):
             if answer is not None and msgspec.json.decode(answer, type=Served).agents:
-                return await self._command(url, command)
+                return url
         return None
 
     async def _command(self, url: str, command: GuestCommand) -> CommandDone | None:

@@ -24,7 +24,7 @@ from placer.model.work import Work
 from placer.scheduler.guest_commands import GuestCommand
 from placer.scheduler.listing import LostInstance
 from placer.scheduler.operator_routes import OPERATOR_ROUTES
-from placer.scheduler.peers import HostList, Marked, Notification, RequestList, Served
+from placer.scheduler.peers import HostList, Marked, Notification, RequestList, Served, Told
 from placer.scheduler.process import SchedulerProcess
 from placer.scheduler.quota_routes import QUOTA_ROUTES
 from placer.settings import Settings, read_secret
@@ -40,10 +40,10 @@ async def schedule(data: Request, state: State) -> Request:
 
 
 @post("/internal/v1/notify", status_code=200)
-async def notify(data: Notification, state: State) -> dict[str, bool]:
+async def notify(data: Notification, state: State) -> Told:
     """A claim was made on a host of this cell: tell its agent if it is connected here."""
     process: SchedulerProcess = state.process
-    return {"told": process.notified(data)}
+    return Told(process.notified(data))
 
 
 @post("/internal/v1/show-move", status_code=200)

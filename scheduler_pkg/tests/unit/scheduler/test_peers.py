@@ -12,19 +12,26 @@ from placer.errors import AgentSilent, Overloaded, PlacerError
 from placer.model.messages import CommandDone, CommandKind
 from placer.model.work import Work
 from placer.scheduler.guest_commands import GuestCommand
-from placer.scheduler.peers import Peers
+from placer.scheduler.peers import Notification, Peers
+
+from ..agents.fakes import claim
+from .hub_scene import simulated
 
 URLS = ("http://s1", "http://s2", "http://s3")
 
 
 class Fixed:
-    """A name service that knows the three and hears of no other."""
+    """A name service that knows the three, and with a look the ``new``."""
+
+    def __init__(self) -> None:
+        self.known: tuple[str, ...] = URLS
+        self.new: tuple[str, ...] = ()
 
     def schedulers(self, cell: str) -> tuple[str, ...]:
-        return URLS
+        return self.known
 
     async def look(self) -> None:
-        return
+        self.known = URLS + self.new
 
 
 class Scene:
@@ -36,7 +43,10 @@ class Scene:
         self.full: set[str] = set()
         self.status, self.done = 200, CommandDone(1, ok=True, text="done")
         self.asked: list[tuple[str, str]] = []
-        self.peers = Peers(Fixed(), "http://s1", "t", transport=httpx.MockTransport(self._answer))
+        self.directory = Fixed()
+        self.peers = Peers(
+            self.directory, "http://s1", "t", transport=httpx.MockTransport(self._answer)
+        )
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         name = request.url.host
@@ -48,6 +58,8 @@ class Scene:
             return httpx.Response(503, json={})
         if what == "command":
             return httpx.Response(self.status, content=msgspec.json.encode(self.done))
+        if what == "notify":
+            return httpx.Response(200, json={"told": self.answers[name] == SERVING})
         return httpx.Response(200, content=msgspec.json.encode(self.answers[name]))
 
 
@@ -92,6 +104,42 @@ async def test_a_command_goes_to_the_process_that_serves_the_host() -> None:
     scene = Scene(s2=NONE, s3=NONE)
     assert await scene.peers.command("c1", STOP) is None
     await scene.peers.close()
+
+
+async def test_a_command_finds_a_process_that_just_started() -> None:
+    """The name service is asked when nobody known serves the host."""
+    scene = Scene(s2=NONE, s3=NONE, s4=SERVING)
+    scene.directory.new = ("http://s4",)
+    assert await scene.peers.command("c1", STOP) == scene.done
+    assert [name for name, what in scene.asked if what == "serves"] == ["s2", "s3", "s4"]
+    await scene.peers.close()
+
+
+CLAIM = claim("k1")
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        pytest.param({"s2": NONE, "s3": SERVING}, ["s2", "s3"], id="its process is known"),
+        pytest.param(
+            {"s2": NONE, "s3": NONE, "s4": SERVING}, ["s2", "s3", "s4"], id="it just started"
+        ),
+        pytest.param({"s2": NONE, "s3": NONE, "s4": NONE}, ["s2", "s3", "s4"], id="it is away"),
+    ],
+)
+def test_an_agent_hears_of_its_claim(answers: dict[str, Any], told: list[str]) -> None:
+    """Also if it is with a process that nobody here had heard of: it would else learn of the claim
+    with its next periodic report."""
+
+    async def story() -> None:
+        scene = Scene(**answers)
+        scene.directory.new = ("http://s4",)
+        await scene.peers.notify(Notification("c1", "h1", CLAIM))
+        assert scene.asked == [(name, "notify") for name in told]
+        await scene.peers.close()
+
+    simulated(story())
 
 
 @pytest.mark.parametrize(
