@@ -1,18 +1,20 @@
 """What a page of the list of instances costs, against a real cluster.
 
-python -m performance.listing SETTINGS [ROWS]   in scheduler_pkg/tests
+python -m performance.listing SETTINGS [ROWS]   in scheduler_pkg/tests, in PLACER_URL and PLACER_TOKEN a deployment
 
 SETTINGS is the settings file of a scheduler, whose role may write the list. ROWS instances of a project
 of their own are written, as ended ones, so that they leave by themselves after a day. Then pages of 100
 are read at the beginning, in the middle and at the end of the list, of the project and filtered. The
-figures are of the store's answer and its decoding, as the API has them. Not more than WRITES_AT_ONCE
-messages are under way, so that others on the machine get by.
+figures are of the store's answer and its decoding, as the API has them; where the environment names an
+API server (`./demo env`), of its answers too. Not more than WRITES_AT_ONCE messages are under way, so
+that others on the machine get by.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import statistics
 import sys
 import time
@@ -20,6 +22,8 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
+
+import httpx
 
 from placer import settings as config
 from placer.api.native.instance_pages import Filters, Key, Pages
@@ -35,6 +39,8 @@ WRITES_AT_ONCE: Final = 4
 #: Instances of one message, a partition: as many as a busy scheduler's.
 _GROUP: Final = 50
 _PAGE: Final = 100
+#: Of one page on the way through the whole list.
+_WALKED: Final = 1000
 _ROUNDS: Final = 60
 #: Instances are made over this time: some sixteen slots of the list.
 _OVER_MS: Final = 4 * 86_400_000
@@ -117,6 +123,39 @@ async def measure(store: GlobalStore, rows: int, project: str) -> dict[str, floa
     return figures
 
 
+def ask(url: str, token: str, project: str) -> dict[str, float]:
+    """Milliseconds of a page that an API server answers, medians, by where it is."""
+    path = "/v1/instances"
+    took: dict[str, list[float]] = {}
+    with httpx.Client(
+        base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30
+    ) as client:
+
+        def page(limit: int, begin: dict[str, str]) -> dict[str, str]:
+            """Where the page after the one at ``begin`` starts; nothing after the last."""
+            answer = client.get(path, params={"project": project, "limit": limit, **begin})
+            links = answer.raise_for_status().json()["links"]
+            return {"marker": httpx.URL(links[0]["href"]).params["marker"]} if links else {}
+
+        begins: list[dict[str, str]] = [{}]
+        while begin := page(_WALKED, begins[-1]):
+            begins.append(begin)
+        places = {"first": begins[0], "middle": begins[len(begins) // 2], "last": begins[-1]}
+        for _ in range(_ROUNDS):
+            for name, begin in places.items():
+                started = time.perf_counter()
+                page(_PAGE, begin)
+                took.setdefault(name, []).append((time.perf_counter() - started) * 1000)
+    return {
+        f"http_{name}_{what}_ms": figure
+        for name, times in took.items()
+        for what, figure in (
+            ("p50", statistics.median(times)),
+            ("p95", sorted(times)[int(len(times) * 0.95)]),
+        )
+    }
+
+
 async def main(path: Path, rows: int) -> None:
     """Fill, measure, print."""
     stores = await open_cells(config.load(path))
@@ -128,7 +167,10 @@ async def main(path: Path, rows: int) -> None:
         await fill(store, project, rows)
         seconds = time.perf_counter() - started
         print(f"{rows} instances in {seconds:.1f} s ({rows / seconds:.0f}/s)")  # noqa: T201
-        for name, figure in (await measure(store, rows, project)).items():
+        figures = await measure(store, rows, project)
+        if "PLACER_URL" in os.environ:
+            figures |= ask(os.environ["PLACER_URL"], os.environ["PLACER_TOKEN"], project)
+        for name, figure in figures.items():
             print(f"{name:<28} {figure:.2f}")  # noqa: T201
     finally:
         await stores.close()

@@ -83,7 +83,7 @@ class Ring:
 
 @pytest.mark.parametrize("count", [2, 3, 10, 27])
 @pytest.mark.parametrize("seed", range(20))
-def test_every_death_is_noticed_in_time(count: int, seed: int) -> None:
+def test_somebody_calls_the_roll_after_every_death(count: int, seed: int) -> None:
     """Groups of any size die, also neighbours and those that watched others; some come back. Somebody
     who lives calls the roll after each within the bound that suspects are judged by."""
 
