@@ -63,13 +63,13 @@ def from_placer(request: Request[Any, Any, Any], error: PlacerError) -> Response
 def from_litestar(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     """What the framework refuses by itself, in our form."""
     refusal = _refusal(request, error)
-    if refusal is None and request.scope["state"].get("client_left"):
+    if refusal is not None:
+        return error_response(refusal, _request_id(request))
+    if request.scope["state"].get("client_left"):
         # The framework calls it a fault that the rest of the body did not come.
         log.info("client_left")
         return fault(_request_id(request))
-    if refusal is None:
-        return from_unexpected(request, error)
-    return error_response(refusal, _request_id(request))
+    return from_unexpected(request, error)
 
 
 def from_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:

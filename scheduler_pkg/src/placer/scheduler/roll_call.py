@@ -77,10 +77,10 @@ class RollCall:
 
     async def run(self) -> None:
         """Watch, for ever. What could not be read is read again at the next round."""
-        await self._look()  # who is silent now was so before: the first roll is for their hosts
         loop = asyncio.get_running_loop()
-        due = loop.time() + _FIRST_ROLL_S
         asked_at = loop.time()
+        await self._look()  # who is silent now was so before: the first roll is for their hosts
+        due = loop.time() + _FIRST_ROLL_S
         while True:
             # From question to question: the wait for a silent one does not put off the next.
             next_at = asked_at + _EVERY_S * self._rng.uniform(0.8, 1.0)
