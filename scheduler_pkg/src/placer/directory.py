@@ -107,6 +107,14 @@ class Directory:
             )
         )
 
+    def for_agents(self, cell: str) -> tuple[str, ...]:
+        """Where agents of ``cell`` find its schedulers that are up by the table, in their order."""
+        return tuple(
+            one.agents
+            for one in self._services
+            if one.cell == cell and one.agents and self.state(one) is ServiceState.UP
+        )
+
 
 class Announcer:
     """Keeps the row of this process. A row that could not be written is written by the next round."""
@@ -137,6 +145,7 @@ class Announcer:
             heard_ms=now,
             address=part.advertise,
             wan_address=part.advertise_wan,
+            agents=settings.scheduler.agents_advertise if hub else "",
             protocol_min=VERSIONS.least if hub else 0,
             protocol_max=VERSIONS.newest if hub else 0,
             api_min=api[0],

@@ -145,11 +145,22 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     followers_max: int = 32
 
 
+class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who this process is, by PEM files: its ``certificate`` and ``key``, and the authority ``ca`` whose
+    certificates it believes. Schedulers and agents need it (placer.identity).
+    """
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+
 class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     """Choosing and claiming.
 
     ``advertise`` is this process's base URL for others of its region, ``advertise_wan`` the one for
-    other regions; the name service tells them.
+    other regions; the name service tells them. Agents connect to ``agents_port`` by TLS;
+    ``agents_advertise`` is its URL, as wss://10.0.1.5:8890.
     ``sample_buckets`` partitions of ``host_view`` are read for a decision, in parallel; when nothing
     fits, more, up to ``buckets_max``. One of the ``pick_from`` best is picked at random: raise it
     when many schedulers collide. ``attempts_max`` bounds the tries of one request.
@@ -174,6 +185,8 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 8790
     advertise: str = ""
     advertise_wan: str = ""
+    agents_port: int = 8890
+    agents_advertise: str = ""
     sample_buckets: int = 1
     buckets_max: int = 64
     pick_from: int = 12
@@ -246,6 +259,8 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
 class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     """An agent process. ``driver`` names a driver of placer.agents.drivers.
 
+    ``schedulers`` are the URLs for agents of its cell's schedulers: the way in; they tell it of others.
+
     ``sim_*`` configure the ``sim`` driver: the hosts it plays (a JSON file written by
     ``placer workload``), how long a build takes, and which share of the builds fails.
 
@@ -262,6 +277,7 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     journal_dir: Path
+    schedulers: tuple[str, ...] = ()
     driver: str = "sim"
     sim_hosts_file: Path | None = None
     sim_build_s: float = 0.2
@@ -301,12 +317,16 @@ class Telemetry(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Everything a process needs to know. ``process`` is its unique name, e.g. nyc1-scheduler-1."""
+    """Everything a process needs to know. ``process`` is its unique name, e.g. nyc1-scheduler-1.
+
+    API servers and schedulers know each other by the token in ``service_token_file``; agents have none.
+    """
 
     process: str
     cell: str
     cluster: Cluster
-    service_token_file: Path
+    service_token_file: Path | None = None
+    tls: Tls | None = None
     store: Store | None = None
     api: Api | None = None
     scheduler: Scheduler = field(default_factory=Scheduler)
@@ -457,6 +477,16 @@ def check(settings: Settings) -> None:
     if wrong:
         raise InvalidInput("Settings contradict each other: " + "; ".join(wrong) + ".")
     cluster.cell(settings.cell)
+
+
+def read_service_token(settings: Settings) -> str:
+    """The secret that API servers and schedulers share; raises InvalidInput."""
+    if settings.service_token_file is None:
+        raise InvalidInput(
+            "The settings have no service_token_file.",
+            remedy="Name the file of the deployment's service token; only agents do without.",
+        )
+    return read_secret(settings.service_token_file)
 
 
 def read_secret(path: Path) -> str:

@@ -23,22 +23,24 @@ from typing import Any
 
 import docker
 import msgspec
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 
 from placer.agents import drivers
 from placer.agents.agent import Agent, Status
 from placer.agents.drivers import containers
 from placer.agents.journal import Journal
 from placer.agents.link import connector
+from placer.identity import Identity, client_context
 from placer.model.ids import host_uuid
 from placer.model.messages import CommandDone, CommandKind, FromAgent, GuestState, States
 from placer.model.records import ClaimState, Record
+from placer.scheduler.agent_connection import Transport
 from placer.scheduler.agent_hub import AgentHub
+from placer.scheduler.agent_listener import listening
 from placer.scheduler.guest_commands import GuestCommand
 from placer.settings import Agent as AgentSettings
-from placer.settings import Cell, Cluster, Docker, Settings
+from placer.settings import Cell, Cluster, Docker, Scheduler, Settings
 
+from ..performance.certificates import Authority
 from ..unit.agents.fakes import FAR_FUTURE_MS, FakeWriter, World
 
 CELL = "c1"
@@ -80,31 +82,21 @@ def _libraries(program: str) -> Iterator[str]:
                 yield word
 
 
-class Socket:
-    """A websocket as the hub wants it, listening in to what the agent says of its instances."""
+class Heard:
+    """A connection that listens in to what the agent says of its instances."""
 
-    def __init__(self, socket: ServerConnection, heard: list[States | CommandDone]) -> None:
-        self._socket = socket
+    def __init__(self, transport: Transport, heard: list[States | CommandDone]) -> None:
+        self._transport = transport
         self._heard = heard
+        self.send_text = transport.send_text
+        self.close = transport.close
 
     async def receive_text(self) -> str:
-        try:
-            text = await self._socket.recv(decode=True)
-        except ConnectionClosed as error:
-            raise OSError("closed") from error
+        text = await self._transport.receive_text()
         message = _decode(text)
         if isinstance(message, States | CommandDone):
             self._heard.append(message)
         return text
-
-    async def send_text(self, data: str) -> None:
-        try:
-            await self._socket.send(data)
-        except ConnectionClosed as error:
-            raise OSError("closed") from error
-
-    async def close(self) -> None:
-        await self._socket.close()
 
 
 class Lab:
@@ -122,8 +114,10 @@ class Lab:
         self.heard: list[States | CommandDone] = []
         self.docker: dict[str, Any] = {"image": image, "command": COMMAND, "stop_timeout_s": 1.0}
         self.agent: dict[str, Any] = {"reconcile_every_s": 2.0}
+        self._authority = Authority(directory)
+        self._tls = self._authority.agent("a1", *HOSTS)
         self._url = ""
-        self._sockets: list[Socket] = []
+        self._connections: list[Heard] = []
         self.hub = AgentHub(
             process="s1",
             cell=CELL,
@@ -139,31 +133,36 @@ class Lab:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
         """The hub listens."""
-
-        async def converse(connection: ServerConnection) -> None:
-            self._sockets.append(Socket(connection, self.heard))
-            await self.hub.serve(self._sockets[-1])
-
-        async with serve(converse, "127.0.0.1", 0, close_timeout=1) as server:
-            port = next(iter(server.sockets)).getsockname()[1]
-            self._url = f"http://127.0.0.1:{port}"
+        settings = Settings(
+            process="s1",
+            cell=CELL,
+            cluster=self._cluster(),
+            tls=self._authority.scheduler(),
+            scheduler=Scheduler(listen="127.0.0.1", agents_port=0),
+        )
+        async with listening(settings, self._converse) as port:
+            self._url = f"wss://127.0.0.1:{port}"
             yield
-            server.close()
+
+    async def _converse(self, transport: Transport, identity: Identity) -> None:
+        self._connections.append(Heard(transport, self.heard))
+        await self.hub.serve(self._connections[-1], identity)
+
+    def _cluster(self) -> Cluster:
+        cell = Cell(name=CELL, region="r1", datacenter=CELL, contact_points=())
+        return Cluster(deployment=self.deployment, cells=(cell,))
 
     def settings(self) -> Settings:
         hosts = self.directory / "hosts.json"
         hosts.write_bytes(msgspec.json.encode([{"name": name, "share": 0.5} for name in HOSTS]))
-        (self.directory / "token").write_text("secret")
-        cell = Cell(
-            name=CELL, region="r1", datacenter=CELL, contact_points=(), schedulers=(self._url,)
-        )
         return Settings(
             process="a1",
             cell=CELL,
-            cluster=Cluster(deployment=self.deployment, cells=(cell,)),
-            service_token_file=self.directory / "token",
+            cluster=self._cluster(),
+            tls=self._tls,
             agent=AgentSettings(
                 name="a1",
+                schedulers=(self._url,),
                 journal_dir=self.directory / "journal",
                 driver="docker",
                 reconnect_s=0.1,
@@ -177,11 +176,14 @@ class Lab:
         """The agent at work in this process, cancelled at the end."""
         settings = self.settings()
         assert settings.agent is not None
+        assert settings.tls is not None
         with (
             contextlib.closing(Journal(settings.agent.journal_dir)) as journal,
             contextlib.closing(drivers.make(settings)) as driver,
         ):
-            agent = Agent(settings, driver, journal, connector("secret", settings.agent))
+            agent = Agent(
+                settings, driver, journal, connector(client_context(settings.tls), settings.agent)
+            )
             task = asyncio.create_task(agent.run(asyncio.Event()))
             try:
                 await until(self._reported, "the hosts are reported")
@@ -324,6 +326,8 @@ class Lab:
         self.listed.append(("gone", record.id))
 
     async def host(self, row: object) -> None: ...
+
+    async def refused(self, row: object, agent: str, why: str) -> None: ...
 
     async def guest(self, row: object, state: GuestState) -> None:
         self.states.append(state)

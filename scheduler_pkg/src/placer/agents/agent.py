@@ -120,7 +120,7 @@ class Agent:
         self._settings = _checked(settings)
         self._all_settings = settings
         self._cell = settings.cell
-        self._settings_urls = [agent_url(url) for url in settings.home.schedulers]
+        self._settings_urls = [agent_url(url) for url in self._settings.schedulers]
         self._urls = _from(self._settings.name, self._settings_urls)
         self._driver = driver
         self._journal = journal
@@ -529,10 +529,10 @@ def _checked(settings: Settings) -> AgentSettings:
         raise InvalidInput(
             "The settings have no [agent] part.", remedy="Give an agent's settings file."
         )
-    if not settings.home.schedulers:
+    if not agent.schedulers:
         raise InvalidInput(
-            f"Cell {settings.cell} has no schedulers in the settings.",
-            remedy="List their URLs in the cell's schedulers.",
+            f"The settings name no scheduler of cell {settings.cell} to connect to.",
+            remedy="List their URLs for agents, as wss://10.0.1.5:8890, in agent.schedulers.",
         )
     if agent.answer_timeout_s <= settings.cluster.claim_deadline_s:
         raise InvalidInput("agent.answer_timeout_s must exceed cluster.claim_deadline_s.")

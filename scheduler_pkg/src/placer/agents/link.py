@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, Protocol
@@ -16,10 +17,11 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Struct
 from websockets.asyncio.client import connect as websocket_connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidMessage, WebSocketException
 
 from placer.errors import PlacerError
 from placer.model.messages import (
+    AGENT_PATH,
     ClaimOrder,
     Command,
     CommandDone,
@@ -42,8 +44,6 @@ from placer.model.messages import (
 from placer.model.protocol import VERSIONS, Versions
 from placer.settings import Agent
 
-#: Path of the agents' connection on a scheduler.
-PATH: Final = "/internal/v1/agent"
 #: Largest message the agent takes: all claims of one batch of hosts.
 _MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _CLOSE_TIMEOUT_S: Final = 2.0
@@ -92,8 +92,8 @@ Connect = Callable[[str], AbstractAsyncContextManager[Socket]]
 
 
 def agent_url(scheduler: str) -> str:
-    """Websocket URL for agents of the scheduler with base URL ``scheduler``."""
-    return scheduler.rstrip("/").replace("http", "ws", 1) + PATH
+    """Where agents connect to the scheduler with the URL ``scheduler`` for agents."""
+    return scheduler.rstrip("/") + AGENT_PATH
 
 
 def reconnect_delay_s(settings: Agent, schedulers: int, failures: int, rng: random.Random) -> float:
@@ -111,15 +111,15 @@ def reconnect_delay_s(settings: Agent, schedulers: int, failures: int, rng: rand
     return min(settings.reconnect_s * 2.0**rounds, settings.reconnect_max_s) * rng.uniform(0.5, 1.0)
 
 
-def connector(token: str, settings: Agent) -> Connect:
-    """Opens real connections, authenticated by the service token."""
+def connector(tls: ssl.SSLContext, settings: Agent) -> Connect:
+    """Opens real connections; ``tls`` shows the agent's certificate and knows who may answer."""
 
     @asynccontextmanager
     async def connect(url: str) -> AsyncIterator[Socket]:
         try:
             socket = await websocket_connect(
                 url,
-                additional_headers={"Authorization": f"Bearer {token}"},
+                ssl=tls,
                 proxy=None,
                 compression=None,
                 open_timeout=settings.connect_timeout_s,
@@ -128,6 +128,12 @@ def connector(token: str, settings: Agent) -> Connect:
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=_MESSAGE_BYTES_MAX,
             )
+        except InvalidMessage as error:
+            # In TLS 1.3 an agent's handshake is over before its certificate was looked at.
+            raise LinkLost(
+                f"Cannot connect to {url}: it was closed without an answer.",
+                remedy="Is the certificate an agent's, and of the authority that this deployment has now?",
+            ) from error
         except (OSError, TimeoutError, WebSocketException) as error:
             raise LinkLost(f"Cannot connect to {url}: {error}.") from error
         try:

@@ -21,7 +21,7 @@ from placer.api.native.schedulers import Schedulers
 from placer.directory import Announcer, Directory
 from placer.errors import InvalidInput
 from placer.model.service import ServiceKind
-from placer.settings import Api, Settings, read_secret
+from placer.settings import Api, Settings, read_secret, read_service_token
 from placer.store.base import Catalog, CellStore, GlobalStore
 from placer.store.services import ServiceStore
 
@@ -67,7 +67,7 @@ def application(
 ) -> Any:
     """The ASGI application. ``open_stores`` and ``transport`` (to the schedulers) are its edges."""
     api = _api_of(settings)
-    service_token = read_secret(settings.service_token_file)
+    service_token = read_service_token(settings)
     opened: list[Stores] = []
 
     @asynccontextmanager

@@ -22,6 +22,7 @@ from placer.agents.agent import Agent, Status
 from placer.agents.journal import Journal
 from placer.agents.link import connector
 from placer.errors import InvalidInput, NotFound
+from placer.identity import client_context
 from placer.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -87,12 +88,17 @@ async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    token = config.read_secret(settings.service_token_file)
+    if settings.tls is None:
+        raise InvalidInput(
+            "The settings of an agent need a [tls] part: it connects by TLS.",
+            remedy="Give certificate, key and ca.",
+        )
+    tls = client_context(settings.tls)
     with (
         contextlib.closing(Journal(part.journal_dir)) as journal,
         contextlib.closing(drivers.make(settings)) as driver,
     ):
-        agent = Agent(settings, driver, journal, connector(token, part))
+        agent = Agent(settings, driver, journal, connector(tls, part))
         diagnosis.dump_on_signal(agent.depths)
         async with asyncio.TaskGroup() as tasks:
             publisher = tasks.create_task(_publish(agent, _status_file(settings)))

@@ -13,9 +13,11 @@ from msgspec import Struct
 
 _EVENTS: Final = uuid.UUID("0b3c1f6e-5c0e-4a0e-9a43-0c5f2f8b7a11")
 
-#: The types there are: ``instance.<state>``, and ``host.<status>``.
+#: The types there are: ``instance.<state>``, ``host.<status>``, and that an agent wanted to serve a host
+#: that is not its own.
 INSTANCE: Final = "instance."
 HOST: Final = "host."
+REFUSED: Final = "host.refused"
 
 
 class Event(Struct, frozen=True, omit_defaults=True):

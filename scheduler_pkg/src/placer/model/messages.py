@@ -16,6 +16,9 @@ from msgspec import Struct
 from placer.model.protocol import VERSIONS
 from placer.model.records import ClaimState, Inventory
 
+#: Path of the agents' connection on a scheduler.
+AGENT_PATH = "/v1/agent"
+
 #: Reason of a StepDone that decides nothing: the agent asks again.
 RETRY = "retry"
 
@@ -127,7 +130,7 @@ class Step(Struct, frozen=True, tag="step", omit_defaults=True):
 class Welcome(Struct, frozen=True, tag="welcome"):
     """The scheduler's name, the version that both speak from here on, and all schedulers of the cell.
 
-    ``schedulers`` are base URLs, where else to connect; an agent that ignores them knows those of its settings.
+    ``schedulers`` are URLs for agents, where else to connect; an agent that ignores them knows those of its settings.
     """
 
     scheduler: str

@@ -3,7 +3,7 @@
 Each API server and each scheduler writes a row of its own, under its unique name, when it starts,
 every few seconds while it runs, and when it stops. Agents have no row: they hold no credentials of
 the database, there are many of them, and their scheduler knows which are connected. A scheduler is
-also what its agents connect to, at the same address.
+also what its agents connect to, at a port of its own.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Service(Struct, frozen=True, omit_defaults=True):
     """What a process says of itself. All times are milliseconds since 1970 by its own clock.
 
     ``address`` is its base URL inside its region, ``wan_address`` the one for other regions; empty
-    where it has none. ``protocol_min`` and ``protocol_max``: the versions of the agents' messages,
+    where it has none. ``agents`` is where agents of its cell connect. ``protocol_min`` and ``protocol_max``: the versions of the agents' messages,
     ``api_min`` and ``api_max``: the microversions that it serves; each only where it serves any.
     """
 
@@ -49,6 +49,7 @@ class Service(Struct, frozen=True, omit_defaults=True):
     heard_ms: int
     address: str = ""
     wan_address: str = ""
+    agents: str = ""
     protocol_min: int = 0
     protocol_max: int = 0
     api_min: str = ""

@@ -7,9 +7,8 @@ from typing import Final, Protocol
 
 import msgspec
 import structlog
-from litestar.exceptions import WebSocketException
 
-from placer.http.server import WS_SILENT
+from placer.identity import Identity
 from placer.model.messages import FromAgent, HostReport, Refused, ToAgent
 
 log = structlog.get_logger(__name__)
@@ -19,16 +18,19 @@ _INFLIGHT_MAX: Final = 256
 #: Messages that wait for a slow agent; beyond it orders are dropped until its next report.
 _OUTBOX_MAX: Final = 1024
 _SEND_TIMEOUT_S: Final = 10.0
+#: A host that loses power closes nothing: only a missing pong tells, and nobody answers the close.
+PING_S: Final = 2.0
+PONG_S: Final = 3.5
+CLOSE_S: Final = 0.5
+#: After so long a silence a connection is taken for broken.
+SILENT_S: Final = PING_S + PONG_S + CLOSE_S
 
 _decode: Final = msgspec.json.Decoder(FromAgent).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
 class Transport(Protocol):
-    """An accepted websocket; Litestar's ``WebSocket`` is one.
-
-    Raises WebSocketException or OSError when the connection is closed.
-    """
+    """An accepted websocket. Raises Closed when the connection is."""
 
     async def receive_text(self) -> str: ...
 
@@ -38,7 +40,7 @@ class Transport(Protocol):
 
 
 class Closed(Exception):
-    """The connection is over; ``silent``: because nothing was heard for ``WS_SILENT_S``."""
+    """The connection is over; ``silent``: because nothing was heard for ``SILENT_S``."""
 
     def __init__(self, *, silent: bool = False) -> None:
         super().__init__("silent" if silent else "closed")
@@ -46,15 +48,19 @@ class Closed(Exception):
 
 
 class RefuseAgent(Exception):
-    """The agent must hear why, and the connection ends."""
+    """The agent must hear why, and the connection ends; ``host``: uuid of what it may not serve."""
+
+    def __init__(self, why: str, *, host: str = "") -> None:
+        super().__init__(why)
+        self.host = host
 
 
 class Connection:
     """One agent's open connection, what it serves, and what waits to be sent to it."""
 
-    def __init__(self, agent: str, transport: Transport, protocol: int) -> None:
+    def __init__(self, identity: Identity, transport: Transport, protocol: int) -> None:
         """``protocol``: the version that both ends speak."""
-        self.agent = agent
+        self.identity = identity
         self.protocol = protocol
         #: It broke because nothing was heard any more, not because somebody closed it.
         self.silent = False
@@ -67,6 +73,11 @@ class Connection:
         self._transport = transport
         # Messages of one item are sent together, with nothing between them.
         self._outbox: asyncio.Queue[tuple[ToAgent, ...]] = asyncio.Queue(_OUTBOX_MAX)
+
+    @property
+    def agent(self) -> str:
+        """The agent's name."""
+        return self.identity.agent
 
     async def say(self, *messages: ToAgent) -> None:
         """Send ``messages`` in their turn; waits while the outbox is full."""
@@ -101,16 +112,13 @@ async def _send(transport: Transport, message: ToAgent) -> None:
     try:
         async with asyncio.timeout(_SEND_TIMEOUT_S):
             await transport.send_text(_encode(message).decode())
-    except (WebSocketException, OSError, RuntimeError, TimeoutError) as error:
-        # RuntimeError: what ASGI servers say to a message after the close.
+    except TimeoutError as error:
         raise Closed from error
 
 
 async def receive_from(transport: Transport) -> FromAgent:
     try:
         message: FromAgent = _decode(await transport.receive_text())
-    except (WebSocketException, OSError, RuntimeError) as error:
-        raise Closed(silent=getattr(error, "code", 0) == WS_SILENT) from error
     except msgspec.DecodeError as error:
         raise RefuseAgent(f"Unreadable message: {error}.") from error
     return message
@@ -124,5 +132,5 @@ async def part(transport: Transport, why: str) -> None:
             await _send(transport, Refused(message=why))
         async with asyncio.timeout(_SEND_TIMEOUT_S):
             await transport.close()
-    except (Closed, WebSocketException, OSError, RuntimeError, TimeoutError):
+    except (Closed, TimeoutError):
         return

@@ -50,6 +50,9 @@ class Events(Protocol):
     async def host(self, row: HostRow) -> None:
         """The host came back, or is down; for lists only: what fails is not told again."""
 
+    async def refused(self, row: HostRow, agent: str, why: str) -> None:
+        """``agent`` wanted to serve the host and may not; for readers of events only."""
+
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """How the instance of a claim on the row is now: it stopped, runs again, or was lost.
 

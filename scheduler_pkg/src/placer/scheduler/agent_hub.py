@@ -16,6 +16,7 @@ agent gets every claim of its hosts after each report.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -32,7 +33,7 @@ from placer.claims.operations import (
 )
 from placer.diagnosis import Diagnosis
 from placer.errors import Conflict, NoAgent, PlacerError
-from placer.http.server import WS_SILENT_S
+from placer.identity import Identity
 from placer.model import reports
 from placer.model.ids import host_uuid
 from placer.model.messages import (
@@ -54,6 +55,7 @@ from placer.model.messages import (
 from placer.model.protocol import VERSIONS, Versions
 from placer.model.records import ClaimState, HostRow, HostStatus, Record
 from placer.scheduler.agent_connection import (
+    SILENT_S,
     Closed,
     Connection,
     RefuseAgent,
@@ -83,6 +85,9 @@ NOT_YOUR_HOST: Final = "not_your_host"
 _REPORT_WRITES_MAX: Final = 32
 _REPORT_HOSTS_MAX: Final = 1024
 _HELLO_TIMEOUT_S: Final = 10.0
+#: An agent that is refused comes again every few seconds.
+_REFUSED_AGAIN_S: Final = 3600.0
+_REFUSED_MAX: Final = 4096
 #: States of one message.
 _STATES_MAX: Final = 4096
 
@@ -134,6 +139,8 @@ class AgentHub:
         # Hosts that lists may show as they were: no more than the cell's.
         self._untold: set[str] = set()
         self._report_slots = asyncio.Semaphore(_REPORT_WRITES_MAX)
+        # When readers were told last that an agent was refused a host.
+        self._refused: dict[tuple[str, str], float] = {}
 
     # -- for the rest of the scheduler
 
@@ -225,10 +232,13 @@ class AgentHub:
 
     # -- one connection
 
-    async def serve(self, transport: Transport) -> None:
-        """Talk to one authenticated agent until the connection breaks; never raises for that."""
+    async def serve(self, transport: Transport, identity: Identity) -> None:
+        """Talk to one agent until the connection breaks; never raises for that.
+
+        ``identity`` is who it is, as its certificate has it: it speaks for no other.
+        """
         try:
-            connection = await self._greet(transport)
+            connection = await self._greet(transport, identity)
         except RefuseAgent as refusal:
             await part(transport, str(refusal))
             return
@@ -241,7 +251,7 @@ class AgentHub:
             self._forget(connection)
             await part(transport, "")
 
-    async def _greet(self, transport: Transport) -> Connection:
+    async def _greet(self, transport: Transport, identity: Identity) -> Connection:
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 hello = await receive_from(transport)
@@ -261,7 +271,12 @@ class AgentHub:
                 f"This scheduler serves cell {self._cell}, not {hello.cell}. "
                 "Give the agent the schedulers of its own cell."
             )
-        connection = Connection(hello.agent, transport, chosen)
+        if (hello.agent, hello.cell) != (identity.agent, identity.cell):
+            raise RefuseAgent(
+                f"The certificate is agent {identity.agent}'s of cell {identity.cell}, "
+                f"not agent {hello.agent}'s of cell {hello.cell}. Give the agent its own."
+            )
+        connection = Connection(identity, transport, chosen)
         earlier = self._connections.get(hello.agent)
         if earlier is not None:
             # The agent is back before its broken connection was noticed. Two processes under one
@@ -311,6 +326,8 @@ class AgentHub:
                     raise RefuseAgent("Say Hello once.")
         except RefuseAgent as refusal:
             log.error("agent_refused", agent=connection.agent, why=str(refusal))
+            # Before the agent hears of it, as the connection and this task end with that.
+            await self._tell_refused(connection.agent, refusal)
             connection.refuse(str(refusal))
         finally:
             connection.slots.release()
@@ -323,7 +340,7 @@ class AgentHub:
             del self._owners[host]
         self._commands.lost(connection)
         self._diagnoses.lost(connection)
-        self._lost.suspect(lost, WS_SILENT_S if connection.silent else 0.0)
+        self._lost.suspect(lost, SILENT_S if connection.silent else 0.0)
 
     # -- what agents ask for
 
@@ -391,7 +408,7 @@ class AgentHub:
         for host, agent in others.items():
             if agent and agent != connection.agent:
                 name = connection.hosts[host].name if host in connection.hosts else host
-                raise _served(name, agent)
+                raise _served(host, name, agent)
         connection.settled |= hosts
 
     def _register(self, connection: Connection, report: HostReport) -> str:
@@ -400,9 +417,15 @@ class AgentHub:
         if problem:
             raise RefuseAgent(f"Host {report.name!r}: {problem}.")
         host = host_uuid(self._cell, report.name)
+        if not connection.identity.may_serve(report.name):
+            raise RefuseAgent(
+                f"The certificate of agent {connection.agent} does not name host {report.name!r}. "
+                "Report the agent's own hosts only, or give it a certificate that names this one.",
+                host=host,
+            )
         owner = self._owners.get(host)
         if owner is not None and owner is not connection:
-            raise _served(report.name, owner.agent)
+            raise _served(host, report.name, owner.agent)
         if self._connections.get(connection.agent) is connection:
             if owner is None:
                 self._lost.returned()
@@ -442,6 +465,28 @@ class AgentHub:
         except (PlacerError, TimeoutError) as error:
             self._untold.add(row.host)
             log.warning("host_not_listed", host=row.name, why=repr(error))
+
+    async def _tell_refused(self, agent: str, refusal: RefuseAgent) -> None:
+        """Have readers of events know that ``agent`` tried to serve a host that it may not.
+
+        It tries again for ever; that is told once in ``_REFUSED_AGAIN_S`` by a process. What fails is
+        told with the next try.
+        """
+        now = asyncio.get_running_loop().time()
+        key = refusal.host, agent
+        if not refusal.host or now - self._refused.get(key, -math.inf) < _REFUSED_AGAIN_S:
+            return
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                row = await self._read_row(refusal.host)
+                if row is not None:
+                    await self._events.refused(row, agent, str(refusal))
+        except (PlacerError, TimeoutError) as error:
+            log.warning("refusal_not_told", agent=agent, host=refusal.host, why=repr(error))
+            return
+        if len(self._refused) >= _REFUSED_MAX:
+            self._refused.clear()
+        self._refused[key] = now
 
     async def _write(self, host: str, operation: Operation) -> HostRow:
         """Submit an operation that no row refuses."""
@@ -498,10 +543,11 @@ class AgentHub:
         return True
 
 
-def _served(host: str, agent: str) -> RefuseAgent:
+def _served(host: str, name: str, agent: str) -> RefuseAgent:
     return RefuseAgent(
-        f"Host {host!r} is served by agent {agent}. "
-        "Only one agent may serve a host: stop one of the two."
+        f"Host {name!r} is served by agent {agent}. "
+        "Only one agent may serve a host: stop one of the two.",
+        host=host,
     )
 
 

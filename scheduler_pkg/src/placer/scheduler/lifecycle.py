@@ -138,6 +138,10 @@ class Lifecycle:
         """The host is up again, or down: so is what lists say of all that is on it."""
         await self._listing.host(row, seen_of(row), why=row.health.reason)
 
+    async def refused(self, row: HostRow, agent: str, why: str) -> None:
+        """An agent may not serve the host."""
+        await self._listing.refused(row, agent, why)
+
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """The instance stopped, runs again, or was lost."""
         log.info("guest", host=row.name, claim=state.claim, state=state.state, why=state.why)

@@ -269,6 +269,12 @@ class Listing:
         if not marks:
             await self._write(Change(order=row.rev, event=told))
 
+    async def refused(self, row: HostRow, agent: str, why: str) -> None:
+        """An agent wanted to serve a host and may not: an event of the host. Raises StoreError, Overloaded."""
+        now_ms = self._now_ms()
+        told = self._event(events.REFUSED, row, None, now_ms, agent, why, now_ms)
+        await self._write(Change(order=row.rev, event=told))
+
     # -- pulses
 
     async def pulse(self) -> None:

@@ -35,7 +35,7 @@ import structlog
 from msgspec import Struct
 
 from placer.errors import PlacerError
-from placer.http.server import WS_SILENT_S
+from placer.scheduler.agent_connection import SILENT_S
 from placer.scheduler.agent_events import ServedElsewhere
 
 log = structlog.get_logger(__name__)
@@ -97,7 +97,7 @@ class LostHosts:
         """
         lost = list(hosts)
         now = asyncio.get_running_loop().time()
-        left_s = WS_SILENT_S + self._grace_s - silent_s - _WRITE_S
+        left_s = SILENT_S + self._grace_s - silent_s - _WRITE_S
         due = now + max(0.0, min(self._grace_s, left_s - _ASK_S))
         for start in range(0, len(lost), _BATCH):
             self._put(_Suspects(set(lost[start : start + _BATCH]), due, now + left_s))

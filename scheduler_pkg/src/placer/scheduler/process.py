@@ -60,7 +60,7 @@ from placer.scheduler.sweeper import Sweeper
 from placer.scheduler.webhooks import Webhooks
 from placer.scheduler.worklog import Opened, RequestLog, clock_ms
 from placer.scheduler.workscan import WorkScan
-from placer.settings import Settings, read_secret
+from placer.settings import Settings, read_service_token
 from placer.store import Stores, open_cells
 from placer.store.feed import Feed
 
@@ -82,7 +82,7 @@ class SchedulerProcess:
         self._background = Background(settings.scheduler.background_writes_max)
         self._shares = Shares(self._writer, settings.cluster.claim_deadline_s)
         self._history = HistoryWriter(settings.history.dir, settings.process)
-        self._service_token = read_secret(settings.service_token_file)
+        self._service_token = read_service_token(settings)
         self._stack = AsyncExitStack()
         self._stores: Stores
         self._peers: Peers
@@ -199,7 +199,7 @@ class SchedulerProcess:
             events=self._lifecycle,
             served_elsewhere=Elsewhere(partial(self._peers.served, settings.cell)).ask,
             command_elsewhere=partial(self._peers.command, settings.cell),
-            schedulers=partial(self.directory.schedulers, settings.cell),
+            schedulers=partial(self.directory.for_agents, settings.cell),
             grace_s=settings.scheduler.agent_grace_s,
             deadline_s=cluster.claim_deadline_s,
         )

@@ -1,4 +1,6 @@
-"""The scheduler's HTTP service: calls from the cell's API, from other schedulers, and agents.
+"""The scheduler's HTTP service: calls from the cell's API and from other schedulers.
+
+Agents have a port of their own (agent_listener).
 
 Internal: every route but the health ones wants the deployment's service token. The bodies are the
 model's own types as JSON.
@@ -8,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
-from litestar import Litestar, WebSocket, get, post, websocket
+from litestar import Litestar, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 
@@ -21,13 +23,14 @@ from placer.model.destinations import Destinations
 from placer.model.messages import CommandDone
 from placer.model.request import Request, RequestSpec
 from placer.model.work import Work
+from placer.scheduler.agent_listener import listening
 from placer.scheduler.guest_commands import GuestCommand
 from placer.scheduler.listing import LostInstance
 from placer.scheduler.operator_routes import OPERATOR_ROUTES
 from placer.scheduler.peers import HostList, Marked, Notification, RequestList, Served, Told
 from placer.scheduler.process import SchedulerProcess
 from placer.scheduler.quota_routes import QUOTA_ROUTES
-from placer.settings import Settings, read_secret
+from placer.settings import Settings, read_service_token
 
 _BODY_BYTES_MAX: Final = 1_048_576
 
@@ -121,21 +124,13 @@ async def show_agent_diagnosis(name: FromPath[str], state: State) -> Diagnosis:
     return await process.hub.diagnose(name)
 
 
-@websocket("/internal/v1/agent")
-async def agent(socket: WebSocket[Any, Any, Any]) -> None:
-    """The one long-lived connection of an agent (placer.model.messages)."""
-    await socket.accept()
-    process: SchedulerProcess = socket.app.state.process
-    await process.hub.serve(socket)
-
-
 def serve(settings: Settings) -> None:
     """Run one scheduler process until it is told to stop; raises PlacerError."""
     process = SchedulerProcess(settings)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with process:
+        async with process, listening(settings, process.hub.serve):
             app.state.process = process
             yield
 
@@ -153,11 +148,10 @@ def serve(settings: Settings) -> None:
             agents,
             show_diagnosis,
             show_agent_diagnosis,
-            agent,
             *OPERATOR_ROUTES,
             *QUOTA_ROUTES,
         ],
-        token=read_secret(settings.service_token_file),
+        token=read_service_token(settings),
         ready=process.ready,
         lifespan=lifespan,
         body_bytes_max=_BODY_BYTES_MAX,

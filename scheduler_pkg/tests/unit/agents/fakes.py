@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
-from litestar.exceptions import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosedError
 
 from placer.agents.agent import Agent
@@ -25,10 +24,12 @@ from placer.agents.drivers.base import BuildFailed, DriverSilent, Guest, Life, N
 from placer.agents.journal import Journal
 from placer.agents.link import LinkLost
 from placer.claims.operations import AgentStep, Operation, Refusal, ReportInventory
+from placer.identity import Identity
 from placer.model.ids import host_uuid
 from placer.model.messages import ClaimOrder, CommandDone, GuestState, HostReport
 from placer.model.protocol import VERSIONS
 from placer.model.records import ClaimState, HostRow, HostStatus, Inventory, Record
+from placer.scheduler.agent_connection import Closed
 from placer.scheduler.agent_hub import AgentHub
 from placer.scheduler.guest_commands import GuestCommand
 from placer.settings import Agent as AgentSettings
@@ -42,6 +43,11 @@ T = TypeVar("T")
 
 def report(name: str = "h1", vcpu: int = 8) -> HostReport:
     return HostReport(name=name, inventories={"VCPU": Inventory(total=vcpu)})
+
+
+def identity(agent: str = "a1", *hosts: str) -> Identity:
+    """Who an agent is; it may serve any host unless some are given."""
+    return Identity(CELL, agent, hosts or ("*",))
 
 
 def uuid_of(name: str) -> str:
@@ -95,13 +101,13 @@ class Pipe:
 
     async def send_text(self, data: str) -> None:
         if self.closed:
-            raise OSError("closed")
+            raise Closed
         self._to_agent.put_nowait(data)
 
     async def receive_text(self) -> str:
         message = await self._to_hub.get()
         if self.closed or not isinstance(message, str):
-            raise WebSocketDisconnect(detail="closed")
+            raise Closed
         return message
 
     async def close(self) -> None:
@@ -328,6 +334,7 @@ def settings(directory: Path, *schedulers: str, **agent: object) -> Settings:
     """Settings of an agent, with waits of milliseconds."""
     quick: dict[str, object] = {
         "name": "a1",
+        "schedulers": schedulers or ("wss://s1",),
         "journal_dir": directory,
         "builds_max": 4,
         "reconcile_every_s": 30.0,
@@ -336,18 +343,11 @@ def settings(directory: Path, *schedulers: str, **agent: object) -> Settings:
         "answer_timeout_s": 2.0,
         "shutdown_grace_s": 2.0,
     }
-    cell = Cell(
-        name=CELL,
-        region="r1",
-        datacenter=CELL,
-        contact_points=(),
-        schedulers=schedulers or ("http://s1",),
-    )
+    cell = Cell(name=CELL, region="r1", datacenter=CELL, contact_points=())
     return Settings(
         process="a1",
         cell=CELL,
         cluster=Cluster(deployment="test", cells=(cell,), claim_deadline_s=0.05),
-        service_token_file=directory / "token",
         agent=AgentSettings(**{**quick, **agent}),  # type: ignore[arg-type]
     )
 
@@ -369,7 +369,7 @@ class Bench:
         self.writer = FakeWriter(self.world)
         self.driver = FakeDriver(self.world, [report(name) for name in hosts or ("h1",)])
         self.versions = {"agent": VERSIONS, "scheduler": VERSIONS}
-        self.settings = settings(directory, "http://s1", "http://s2", **agent)
+        self.settings = settings(directory, "wss://s1", "wss://s2", **agent)
         self.listed: list[tuple[str, str]] = []
         self.failures: list[tuple[str, str]] = []
         self.states: list[GuestState] = []
@@ -425,6 +425,8 @@ class Bench:
 
     async def host(self, row: HostRow) -> None: ...
 
+    async def refused(self, row: HostRow, agent: str, why: str) -> None: ...
+
     async def guest(self, row: HostRow, state: GuestState) -> None:
         self.states.append(state)
 
@@ -434,7 +436,7 @@ class Bench:
         if any(name in url for name in self.dead):
             raise LinkLost("refused")
         self.pipe = Pipe()
-        task = asyncio.create_task(self.hub.serve(self.pipe))
+        task = asyncio.create_task(self.hub.serve(self.pipe, identity()))
         self._served.add(task)
         task.add_done_callback(self._served.discard)
         try:

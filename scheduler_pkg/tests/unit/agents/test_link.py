@@ -3,45 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import http
 from pathlib import Path
 from typing import cast
 
 import msgspec
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.http11 import Request, Response
 
 from placer.agents.agent import Agent
 from placer.agents.journal import Journal
 from placer.agents.link import Link, LinkLost, LinkRefused, Socket, agent_url, connector
+from placer.identity import client_context, server_context
 from placer.model.messages import Hello, StepKind, Welcome
 
+from ...performance.certificates import Authority
 from .fakes import CELL, FakeDriver, World, report, settings, until
 
-TOKEN = "a-token"
+
+class Ends:
+    """Both ends of a connection: an authority, a scheduler's certificate and an agent's."""
+
+    def __init__(self, directory: Path) -> None:
+        authority = Authority(directory)
+        self.server = server_context(authority.scheduler())
+        self.client = client_context(authority.agent("a1", "h1"))
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "url"),
-    [
-        ("http://s1:8790", "ws://s1:8790/internal/v1/agent"),
-        ("http://s1:8790/", "ws://s1:8790/internal/v1/agent"),
-        ("https://s1:8790", "wss://s1:8790/internal/v1/agent"),
-    ],
-)
-def test_agent_url(scheduler: str, url: str) -> None:
-    """The websocket is where the scheduler's HTTP is, encrypted where that is."""
-    assert agent_url(scheduler) == url
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
+    return Ends(tmp_path_factory.mktemp("certificates"))
 
 
-async def _start(first_answer: str | None) -> tuple[Server, str]:
-    """A server that wants the token, answers the first message, and then only listens."""
+@pytest.mark.parametrize("scheduler", ["wss://s1:8890", "wss://s1:8890/"])
+def test_agent_url(scheduler: str) -> None:
+    """A scheduler is named by its address; the path is always the same."""
+    assert agent_url(scheduler) == "wss://s1:8890/v1/agent"
 
-    def check(connection: ServerConnection, request: Request) -> Response | None:
-        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
-            return connection.respond(http.HTTPStatus.UNAUTHORIZED, "no")
-        return None
+
+async def _start(ends: Ends, first_answer: str | None) -> tuple[Server, str]:
+    """A server that answers the first message, and then only listens."""
 
     async def talk(connection: ServerConnection) -> None:
         hello = msgspec.json.decode(await connection.recv(), type=Hello)
@@ -51,9 +51,9 @@ async def _start(first_answer: str | None) -> tuple[Server, str]:
         async for _ in connection:
             pass
 
-    server = await serve(talk, "127.0.0.1", 0, process_request=check)
+    server = await serve(talk, "127.0.0.1", 0, ssl=ends.server)
     port = next(iter(server.sockets)).getsockname()[1]
-    return server, f"http://127.0.0.1:{port}"
+    return server, f"wss://127.0.0.1:{port}"
 
 
 def _link(socket: object) -> Link:
@@ -66,12 +66,12 @@ def _link(socket: object) -> Link:
     )
 
 
-async def test_the_token_is_sent_and_hello_is_answered(tmp_path: Path) -> None:
+async def test_hello_is_answered(ends: Ends, tmp_path: Path) -> None:
     """What the scheduler calls itself comes back."""
-    server, url = await _start(msgspec.json.encode(Welcome(scheduler="s1")).decode())
+    server, url = await _start(ends, msgspec.json.encode(Welcome(scheduler="s1")).decode())
     part = settings(tmp_path).agent
     assert part is not None
-    async with server, connector(TOKEN, part)(agent_url(url)) as socket:
+    async with server, connector(ends.client, part)(agent_url(url)) as socket:
         assert await _link(socket).greet("a1", CELL) == "s1"
 
 
@@ -85,38 +85,36 @@ async def test_the_token_is_sent_and_hello_is_answered(tmp_path: Path) -> None:
     ],
 )
 async def test_a_wrong_answer_to_hello(
-    tmp_path: Path, answer: str | None, kind: type[LinkLost]
+    ends: Ends, tmp_path: Path, answer: str | None, kind: type[LinkLost]
 ) -> None:
     """Refusals are told apart from what may pass."""
-    server, url = await _start(answer)
+    server, url = await _start(ends, answer)
     part = settings(tmp_path).agent
     assert part is not None
-    async with server, connector(TOKEN, part)(agent_url(url)) as socket:
+    async with server, connector(ends.client, part)(agent_url(url)) as socket:
         with pytest.raises(kind) as caught:
             await _link(socket).greet("a1", CELL)
         assert type(caught.value) is kind
 
 
-async def test_a_wrong_token_and_a_closed_port_are_lost_links(tmp_path: Path) -> None:
-    """Both may pass (a rotation, a restart): the agent tries on."""
-    server, url = await _start(None)
+async def test_a_port_that_nobody_listens_on_is_a_lost_link(ends: Ends, tmp_path: Path) -> None:
+    """That may pass (a restart): the agent tries on."""
+    server, url = await _start(ends, None)
     part = settings(tmp_path).agent
     assert part is not None
-    async with server:
-        with pytest.raises(LinkLost, match="401"):
-            async with connector("wrong", part)(agent_url(url)):
-                pass
+    server.close()
+    await server.wait_closed()
     with pytest.raises(LinkLost, match="Cannot connect"):
-        async with connector(TOKEN, part)(agent_url(url)):
+        async with connector(ends.client, part)(agent_url(url)):
             pass
 
 
-async def test_a_question_without_an_answer_ends(tmp_path: Path) -> None:
+async def test_a_question_without_an_answer_ends(ends: Ends, tmp_path: Path) -> None:
     """Every wait has its end, also when the connection stays open."""
-    server, url = await _start(msgspec.json.encode(Welcome(scheduler="s1")).decode())
+    server, url = await _start(ends, msgspec.json.encode(Welcome(scheduler="s1")).decode())
     part = settings(tmp_path).agent
     assert part is not None
-    async with server, connector(TOKEN, part)(agent_url(url)) as socket:
+    async with server, connector(ends.client, part)(agent_url(url)) as socket:
         link = _link(socket)
         await link.greet("a1", CELL)
         reader = asyncio.create_task(link.read())
@@ -125,13 +123,13 @@ async def test_a_question_without_an_answer_ends(tmp_path: Path) -> None:
         reader.cancel()
 
 
-async def test_a_scheduler_that_goes_silent_is_left(tmp_path: Path) -> None:
+async def test_a_scheduler_that_goes_silent_is_left(ends: Ends, tmp_path: Path) -> None:
     """A report without an answer: the agent connects anew."""
-    server, url = await _start(msgspec.json.encode(Welcome(scheduler="s1")).decode())
+    server, url = await _start(ends, msgspec.json.encode(Welcome(scheduler="s1")).decode())
     connections = 0
     made = settings(tmp_path, url, answer_timeout_s=0.1)
     assert made.agent is not None
-    real = connector(TOKEN, made.agent)
+    real = connector(ends.client, made.agent)
 
     def counted(address: str) -> object:
         nonlocal connections

@@ -29,7 +29,7 @@ from placer.scheduler.agent_hub import AgentHub
 from placer.scheduler.guest_commands import GuestCommand
 
 from ...simulation.clock import run_simulated
-from ..agents.fakes import CELL, FakeWriter, Pipe, World, report, uuid_of
+from ..agents.fakes import CELL, FakeWriter, Pipe, World, identity, report, uuid_of
 
 GRACE_S = 5.0
 
@@ -83,6 +83,8 @@ class Scene:
         self.guests: list[GuestState] = []
         #: Hosts that lists were told of, and what they are.
         self.hosts: list[tuple[str, str]] = []
+        #: Hosts that an agent was refused, and the agent.
+        self.refused_agents: list[tuple[str, str]] = []
         self.others_answer: CommandDone | None = None
         self.hub = AgentHub(
             process="s1",
@@ -130,6 +132,11 @@ class Scene:
             raise self.tell_errors.pop(0)
         self.hosts.append((row.name, row.status.value))
 
+    async def refused(self, row: HostRow, agent: str, why: str) -> None:
+        if self.tell_errors:
+            raise self.tell_errors.pop(0)
+        self.refused_agents.append((row.name, agent))
+
     async def guest(self, row: HostRow, state: GuestState) -> None:
         if self.tell_errors:
             raise self.tell_errors.pop(0)
@@ -149,20 +156,20 @@ class Scene:
         return self.world.rows[uuid_of(name)].status
 
     @contextlib.asynccontextmanager
-    async def connected(self) -> AsyncIterator[ScriptedAgent]:
+    async def connected(self, name: str = "a1", *hosts: str) -> AsyncIterator[ScriptedAgent]:
         """A connection on which nothing has been said; broken at the end."""
         pipe = Pipe()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.hub.serve(pipe))
+            tasks.create_task(self.hub.serve(pipe, identity(name, *hosts)))
             try:
                 yield ScriptedAgent(pipe)
             finally:
                 pipe.cut()
 
     @contextlib.asynccontextmanager
-    async def agent(self, name: str = "a1") -> AsyncIterator[ScriptedAgent]:
+    async def agent(self, name: str = "a1", *hosts: str) -> AsyncIterator[ScriptedAgent]:
         """A connection past its greeting."""
-        async with self.connected() as agent:
+        async with self.connected(name, *hosts) as agent:
             assert await agent.ask(Hello(agent=name, cell=CELL)) == Welcome(scheduler="s1")
             yield agent
 

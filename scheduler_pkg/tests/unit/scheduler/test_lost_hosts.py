@@ -10,10 +10,10 @@ import pytest
 
 from placer.claims.operations import Operation, SetStatus
 from placer.errors import StoreUnavailable, StoreUnknown
-from placer.http.server import WS_SILENT_S
 from placer.model.host_view import HostView, summarize
 from placer.model.messages import Report
 from placer.model.records import ClaimState, HostStatus
+from placer.scheduler.agent_connection import SILENT_S
 from placer.scheduler.lost_hosts import LostHosts
 from placer.scheduler.roll_call import RollCall
 
@@ -197,7 +197,7 @@ def test_while_hosts_come_back_the_grace_goes_on(
                 for number in range(1, 39):
                     await asyncio.sleep(0.5)
                     passed = asyncio.get_running_loop().time() - lost_at
-                    if passed >= WS_SILENT_S + GRACE_S:
+                    if passed >= SILENT_S + GRACE_S:
                         break
                     back = [report(names[number])]
                     if back_after_s is not None and passed >= back_after_s:
@@ -224,7 +224,7 @@ def test_what_went_silent_has_less_time_left() -> None:
             deadline_s=1.0,
         )
         task = asyncio.create_task(lost.run())
-        for silent_s, down_after_s in ((WS_SILENT_S, 2.5), (3.0, 4.0), (0.0, 4.0)):
+        for silent_s, down_after_s in ((SILENT_S, 2.5), (3.0, 4.0), (0.0, 4.0)):
             scene.world.put("h1")
             lost.suspect([uuid_of("h1")], silent_s)
             await asyncio.sleep(down_after_s - 0.1)
