@@ -32,7 +32,9 @@ options:
 
 def reason(folder: Path, process: dict[str, Any], renew_days: int) -> str:
     """Why this process needs a certificate made; empty if the one that it has is fine."""
-    files = [folder / name for name in ("ca.crt", f"{process['name']}.key", f"{process['name']}.crt")]
+    files = [
+        folder / name for name in ("ca.crt", f"{process['name']}.key", f"{process['name']}.crt")
+    ]
     missing = [file.name for file in files if not file.exists()]
     if missing:
         return f"no {missing[0]}"
@@ -74,7 +76,11 @@ def _names(certificate: x509.Certificate) -> list[str]:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return []
-    kinds = {x509.UniformResourceIdentifier: "URI", x509.IPAddress: "IP", x509.DNSName: "DNS"}
+    kinds: dict[type, str] = {
+        x509.UniformResourceIdentifier: "URI",
+        x509.IPAddress: "IP",
+        x509.DNSName: "DNS",
+    }
     return sorted(f"{kinds.get(type(name), 'other')}:{name.value}" for name in found)
 
 
