@@ -17,7 +17,7 @@ PUBLIC = {f"nyc1-r{n}": f"10.103.0.1{n}" for n in (1, 2, 3)}
 PRIVATE = {f"nyc1-r{n}": f"10.103.1.1{n}" for n in (1, 2, 3)}
 #: Which of them runs which of the cell's services.
 SERVICES = {"nyc1-r1": "api-1", "nyc1-r2": "scheduler-1", "nyc1-r3": "agent-1"}
-PORTS = {"api-1": {8700}, "scheduler-1": {8790}, "agent-1": set()}
+PORTS = {"api-1": {8700}, "scheduler-1": {8790, 8890}, "agent-1": set()}
 
 #: For `testinfra_hosts`: every machine, by the ssh of the controller and with sudo.
 HOSTS = [f"ssh://{name}?ssh_config={SSH_CONFIG}&sudo=true&timeout=30" for name in PUBLIC]

@@ -13,6 +13,7 @@ import pytest
 from ansible.errors import AnsibleFilterError, AnsibleLookupError
 
 from placer.agents.division import HostPart
+from placer.replay import fleet
 from roles.cassandra_schema.filter_plugins import cassandra_schema_rebuilds as schema_plugin
 from roles.placer.filter_plugins import placer_processes as plugin
 from roles.placer.lookup_plugins import placer_checksum as checksum_plugin
@@ -87,6 +88,98 @@ def test_in_host_mode_a_second_process_on_a_machine_has_the_next_port() -> None:
         ("nyc1-s1", "10.10.1.1", 8790),
         ("nyc1-s2", "10.10.1.2", 8791),
     ]
+
+
+@pytest.mark.parametrize(
+    ("bridge", "services", "expected"),
+    [
+        pytest.param(
+            True,
+            1,
+            [
+                ("nyc1-api-1", 0, []),
+                (
+                    "nyc1-scheduler-1",
+                    8890,
+                    ["URI:placer://nyc1/scheduler/nyc1-scheduler-1", "IP:10.90.1.35"],
+                ),
+                (
+                    "nyc1-scheduler-2",
+                    8890,
+                    ["URI:placer://nyc1/scheduler/nyc1-scheduler-2", "IP:10.90.1.36"],
+                ),
+                (
+                    "nyc1-agent-1",
+                    0,
+                    ["URI:placer://nyc1/agent/nyc1-agent-1", "URI:placer://nyc1/host/nyc1-h*"],
+                ),
+                (
+                    "nyc1-docker-1",
+                    0,
+                    [
+                        "URI:placer://nyc1/agent/nyc1-docker-1",
+                        "URI:placer://nyc1/host/nyc1-docker-1-h*",
+                    ],
+                ),
+            ],
+            id="each scheduler at an address of its own",
+        ),
+        pytest.param(
+            False,
+            1,
+            [
+                ("nyc1-api-1", 0, []),
+                (
+                    "nyc1-scheduler-1",
+                    8890,
+                    ["URI:placer://nyc1/scheduler/nyc1-scheduler-1", "DNS:box.example"],
+                ),
+                (
+                    "nyc1-scheduler-2",
+                    8891,
+                    ["URI:placer://nyc1/scheduler/nyc1-scheduler-2", "DNS:box.example"],
+                ),
+                (
+                    "nyc1-agent-1",
+                    0,
+                    ["URI:placer://nyc1/agent/nyc1-agent-1", "URI:placer://nyc1/host/nyc1-h*"],
+                ),
+                (
+                    "nyc1-docker-1",
+                    0,
+                    [
+                        "URI:placer://nyc1/agent/nyc1-docker-1",
+                        "URI:placer://nyc1/host/nyc1-docker-1-h*",
+                    ],
+                ),
+            ],
+            id="two schedulers on one machine whose address is a name",
+        ),
+    ],
+)
+def test_what_certificates_say(
+    bridge: bool, services: int, expected: list[tuple[str, int, list[str]]]
+) -> None:
+    """Where agents reach a scheduler, and which hosts an agent may serve."""
+    one = cell("nyc1", "nyc", services, bridge=bridge)
+    one["services"][0]["address"] = "box.example"
+    found = plugin.placer_processes([one], {**COUNTS, "docker": 1})
+    assert [(p["name"], p["agents_port"], p["names"]) for p in found] == expected
+
+
+def test_patterns_of_certificates_fit_the_hosts() -> None:
+    """Hosts are named by the workload (simulated ones) and by the role (those of an engine)."""
+    found = plugin.placer_processes([cell("nyc1", "nyc")], {**COUNTS, "docker": 1})
+    prefixes = {
+        p["driver"]: p["names"][1].removeprefix("URI:placer://nyc1/host/").removesuffix("*")
+        for p in found
+        if p["driver"]
+    }
+    simulated = fleet.built_in(["nyc1"], 3, 1)["nyc1"]
+    assert all(host.name.startswith(prefixes["sim"]) for host in simulated)
+    parts = plugin.placer_docker_host_parts({"name": "nyc1-docker-1"}, 2, 0.1, 4)
+    assert all(part["name"].startswith(prefixes["docker"]) for part in parts)
+    assert not any(part["name"].startswith(prefixes["sim"]) for part in parts)
 
 
 def test_three_small_machines_share_a_cells_services() -> None:
@@ -173,6 +266,15 @@ def test_schedulers_are_reached_by_private_addresses_inside_their_region_only() 
     apart = [cell("nyc1", "nyc", bridge=False), cell("ams1", "ams", bridge=False)]
     processes = plugin.placer_processes(apart, {"api": 1, "scheduler": 1, "agent": 0})
     assert plugin.placer_scheduler_urls(processes, "nyc") == {"nyc1": ["http://10.10.1.1:8790"]}
+
+
+def test_agents_know_the_schedulers_of_their_own_cell() -> None:
+    """By private addresses, on the port for agents."""
+    found = plugin.placer_processes([cell("nyc1", "nyc"), cell("ams1", "ams")], COUNTS)
+    assert plugin.placer_agents_urls(found, "ams1") == [
+        "wss://10.90.2.35:8890",
+        "wss://10.90.2.36:8890",
+    ]
 
 
 def test_the_gate_asks_each_node_where_it_can_be_reached() -> None:

@@ -130,11 +130,12 @@ def test_several_machines_share_the_needs() -> None:
         ("127.0.0.1", 7199),
         ("10.10.1.11", 8700),
         ("10.10.1.11", 8790),
+        ("10.10.1.11", 8890),
     ]
     assert first["memory_mib"] == second["memory_mib"] == 512 + 2 * 128
     assert second["ports"][-1] == {
         "address": "10.10.1.12",
-        "port": 8790,
+        "port": 8890,
         "user": "the scheduler of cell nyc1",
     }
     assert first["networks"] == []

@@ -83,4 +83,4 @@ def as_checker(toml: str) -> str:
     text = re.sub(
         r"^username = .*$", 'username = "placer_check"', text, count=1, flags=re.MULTILINE
     )
-    return re.sub(r"^\[scheduler[^\n]*\]\n(?:(?!\[).*\n?)*", "", text, flags=re.MULTILINE)
+    return re.sub(r"^\[(?:scheduler|tls)[^\n]*\]\n(?:(?!\[).*\n?)*", "", text, flags=re.MULTILINE)

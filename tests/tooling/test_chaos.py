@@ -207,7 +207,7 @@ def test_the_checkers_settings_are_a_schedulers() -> None:
     """With its own name and role, and no section that only a scheduler has."""
     toml = (
         'process = "nyc1-scheduler-1"\ncell = "nyc1"\n\n[store]\nusername = "placer_scheduler"\n\n'
-        '[scheduler]\nport = 8790\n\n[scheduler.weights]\nheadroom = 2.0\n\n[history]\ndir = "/h"\n'
+        '[scheduler]\nport = 8790\n\n[scheduler.weights]\nheadroom = 2.0\n\n[tls]\nca = "/c"\n\n[history]\ndir = "/h"\n'
     )
     assert tomllib.loads(as_checker(toml)) == {
         "process": "chaos-check",

@@ -76,7 +76,7 @@ def test_it_listens_where_it_must(host: Host) -> None:
     beyond = {pair for pair in open_ports if not pair[0].strip("[]").startswith(("127.", "::1"))}
     private = {7000, 9042} | PORTS[SERVICES[name]]
     assert {pair for pair in beyond if pair[1] != 22} == {(PRIVATE[name], port) for port in private}
-    for port in (7000, 7199, 8700, 8790, 9042, 2375):
+    for port in (7000, 7199, 8700, 8790, 8890, 9042, 2375):
         assert not answers(PUBLIC[name], port), f"{port} is open on the public address"
     assert answers(PUBLIC[name], 22)
 

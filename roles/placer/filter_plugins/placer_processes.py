@@ -8,6 +8,7 @@ agents are counted, an agent of containers (`docker`) runs beside each service h
 
 from __future__ import annotations
 
+import ipaddress
 from itertools import pairwise
 from typing import Any
 
@@ -15,10 +16,13 @@ from ansible.errors import AnsibleFilterError
 
 #: Port of the first process of each kind; an agent does not listen.
 PORTS = {"api": 8700, "scheduler": 8790, "agent": 0}
+#: Port that a machine's first scheduler takes agents on.
+AGENTS_PORT = 8890
 
 
 def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> list[dict[str, Any]]:
-    """All processes of all `cells`: name, kind, cell, region, host, address, wan_address (bridge mode), port, driver (agents).
+    """All processes of all `cells`: name, kind, cell, region, host, address, wan_address (bridge mode), port, driver (agents),
+    agents_port (schedulers), names (of its certificate; an API has none).
 
     `counts`: processes of each kind in a cell; `docker` above 0 adds an agent of containers for each service host.
     """
@@ -59,16 +63,42 @@ def placer_processes(cells: list[dict[str, Any]], counts: dict[str, int]) -> lis
                         "address": plan["private"][n],
                         "wan_address": plan["wan"][n],
                         "port": first_port,
+                        "agents_port": AGENTS_PORT if kind == "scheduler" else 0,
                     }
                 else:
                     process |= {
                         "address": place["address"],
                         "wan_address": "",
                         "port": first_port + n // len(hosts) if first_port else 0,
+                        "agents_port": AGENTS_PORT + n // len(hosts) if kind == "scheduler" else 0,
                     }
-                processes.append(process)
+                processes.append(process | {"names": _names(process)})
             begun += count
     return processes
+
+
+def _names(process: dict[str, Any]) -> list[str]:
+    """What a process's certificate says it is: a scheduler also where it is reached, an agent also which hosts it may serve.
+
+    Hosts are named by a pattern: a host's name, or a prefix and one `*` at its end.
+    """
+    cell, name, kind = process["cell"], process["name"], process["kind"]
+    own = f"URI:placer://{cell}/{kind}/{name}"
+    if kind == "scheduler":
+        return [own, _address(process["address"])]
+    if kind == "agent":
+        # Simulated hosts are named after their cell, those of an engine after their agent.
+        prefix = cell if process["driver"] == "sim" else name
+        return [own, f"URI:placer://{cell}/host/{prefix}-h*"]
+    return []
+
+
+def _address(address: str) -> str:
+    """An address as a certificate has it: in host mode it may be a name."""
+    try:
+        return f"IP:{ipaddress.ip_address(address)}"
+    except ValueError:
+        return f"DNS:{address}"
 
 
 def placer_batches(processes: list[dict[str, Any]], in_use: bool) -> list[list[str]]:
@@ -116,13 +146,24 @@ def placer_scheduler_urls(processes: list[dict[str, Any]], region: str) -> dict[
     return urls
 
 
-def placer_secret_mounts(secrets: dict[str, str], folder: str) -> list[dict[str, Any]]:
-    """Read-only mounts of a container's secrets, {path below /run/placer/secrets: file in `folder`}."""
+def placer_agents_urls(processes: list[dict[str, Any]], cell: str) -> list[str]:
+    """Where the schedulers of `cell` take agents: private addresses, as an agent is in its cell's region."""
+    return [
+        f"wss://{process['address']}:{process['agents_port']}"
+        for process in processes
+        if process["kind"] == "scheduler" and process["cell"] == cell
+    ]
+
+
+def placer_secret_mounts(
+    secrets: dict[str, str], folder: str, place: str = "secrets"
+) -> list[dict[str, Any]]:
+    """Read-only mounts of a container's secrets, {path below /run/placer/`place`: file in `folder`}."""
     return [
         {
             "type": "bind",
             "source": f"{folder}/{secret}",
-            "target": f"/run/placer/secrets/{name}",
+            "target": f"/run/placer/{place}/{name}",
             "read_only": True,
         }
         for name, secret in secrets.items()
@@ -179,6 +220,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         return {
+            "placer_agents_urls": placer_agents_urls,
             "placer_batches": placer_batches,
             "placer_docker_host_parts": placer_docker_host_parts,
             "placer_gate_arguments": placer_gate_arguments,

@@ -16,7 +16,8 @@ NODE_PORTS = {7000: "", 9042: "", 7199: "127.0.0.1"}
 """Ports of a node on its machine's own network, and the address where it is not the listen address."""
 CLIENT_PORT = 9042
 """Taken on all addresses by a node that other regions reach by another one than its own region does."""
-SERVICE_PORTS = {"api": 8700, "scheduler": 8790}
+SERVICE_PORTS = {"api": (8700,), "scheduler": (8790, 8890)}
+"""Ports of the first process of each kind; a scheduler takes agents on the second."""
 WILDCARDS = {"0.0.0.0", "::"}
 GIB = 1024
 
@@ -70,8 +71,14 @@ def needs(
                     port = int(sizes["api_port_base"]) + int(cell["index"])
                     ports.append({"address": sizes["api_bind"], "port": port, "user": user})
                 elif not bridge and kind in SERVICE_PORTS:
-                    port = SERVICE_PORTS[kind] + number // len(places)
-                    ports.append({"address": place["address"], "port": port, "user": user})
+                    ports += [
+                        {
+                            "address": place["address"],
+                            "port": port + number // len(places),
+                            "user": user,
+                        }
+                        for port in SERVICE_PORTS[kind]
+                    ]
     memory += services * int(sizes["service_memory_mib"]) + (
         int(sizes["wan_memory_mib"]) if bridge else 0
     )
