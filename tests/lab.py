@@ -22,6 +22,7 @@ from typing import Any
 
 import httpx
 
+from certificates import Authority
 from deployment import Deployment, docker
 
 READY_S = 60
@@ -62,7 +63,10 @@ def lab(
         sim_failure_rate=1.0 if failing else 0.0,
     )
     folder.chmod(0o755)
-    files = {"/etc/placer/placer.toml": folder / f"{name}.toml"}
+    names = [host["name"] for host in hosts]
+    tls = Authority(folder, deployment.run_dir / "pki").agent(name, *names, cell=cell)
+    files = {"/run/placer/tls/tls.crt": tls.certificate, "/run/placer/tls/tls.key": tls.key}
+    files["/etc/placer/placer.toml"] = folder / f"{name}.toml"
     files["/etc/placer/hosts.json"] = folder / f"{name}.json"
     files["/etc/placer/placer.toml"].write_text(settings)
     files["/etc/placer/hosts.json"].write_text(json.dumps(hosts))
@@ -140,13 +144,12 @@ def bring_labs_to(deployment: Deployment, cell: str, scheduler: str) -> None:
 
     Returns when it serves all of their hosts. Of the other schedulers they hear from it.
     """
-    url = url_of(deployment, scheduler)
+    known = _settings(deployment.containers[f"{deployment.name}-{scheduler}"])["scheduler"]
     for container in labs(deployment, cell):
         like = _inspected(container)
         file = _mounted(like, "/etc/placer/placer.toml")
-        head, named, rest = file.read_text().partition(f'name = "{cell}"\n')
-        known = re.sub(r"(?m)^schedulers = .*$", f"schedulers = {json.dumps([url])}", rest, count=1)
-        file.write_text(head + named + known)
+        urls = [known["agents_advertise"]]
+        file.write_text(_changed(file.read_text(), schedulers=urls))
         docker("restart", "--time", "0", container)
         until(
             partial(_serves, like, scheduler),
@@ -198,13 +201,16 @@ def until(done: Callable[[], Any], *, seconds: float, what: str) -> Any:
 
 
 def _changed(toml: str, **values: Any) -> str:
-    """``toml`` with the keys set: in their place if they are there, else at the end (the agent's)."""
+    """``toml`` with the keys set: in their place if they are there, else in the agent's section."""
     for key, value in values.items():
         line = f"{key} = {json.dumps(value)}"
-        # The first key called "name" of the agent's section is its own, not a cell's.
-        start = toml.index("[agent]") if key == "name" else 0
+        # Those of the agent's section: cells have such keys too.
+        start = toml.index("[agent]") if key in ("name", "schedulers") else 0
         found = re.compile(rf"^{key} = .*$", re.MULTILINE).search(toml, start)
-        toml = toml[: found.start()] + line + toml[found.end() :] if found else f"{toml}{line}\n"
+        if found:
+            toml = toml[: found.start()] + line + toml[found.end() :]
+        else:
+            toml = toml.replace("[agent]", f"[agent]\n{line}", 1)
     return toml
 
 
@@ -267,8 +273,12 @@ def _mounted(like: dict[str, Any], target: str) -> Path:
     return next(Path(m["Source"]) for m in like["Mounts"] if m["Destination"] == target)
 
 
+def _settings(like: dict[str, Any]) -> dict[str, Any]:
+    return tomllib.loads(_mounted(like, "/etc/placer/placer.toml").read_text())
+
+
 def _url(like: dict[str, Any]) -> str:
-    settings = tomllib.loads(_mounted(like, "/etc/placer/placer.toml").read_text())
+    settings = _settings(like)
     part = settings.get("api") or settings["scheduler"]
     (held, *_) = like["NetworkSettings"]["Networks"].values()
     return f"http://{held['IPAMConfig']['IPv4Address']}:{part['port']}"

@@ -24,6 +24,7 @@ from typing import Any
 import docker
 import msgspec
 
+from certificates import Authority
 from placer.agents import drivers
 from placer.agents.agent import Agent, Status
 from placer.agents.drivers import containers
@@ -40,7 +41,6 @@ from placer.scheduler.guest_commands import GuestCommand
 from placer.settings import Agent as AgentSettings
 from placer.settings import Cell, Cluster, Docker, Scheduler, Settings
 
-from ..performance.certificates import Authority
 from ..unit.agents.fakes import FAR_FUTURE_MS, FakeWriter, World
 
 CELL = "c1"

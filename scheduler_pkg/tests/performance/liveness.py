@@ -23,13 +23,13 @@ from typing import Final
 import httpx
 
 import placer
+from certificates import Authority
 from placer.agents.link import Link, LinkLost, Socket, agent_url, connector, reconnect_delay_s
 from placer.identity import client_context
 from placer.model.messages import HostReport
 from placer.model.records import Inventory
 from placer.settings import Agent, Scheduler
 
-from .certificates import Authority
 from .liveness_server import CELL, TOKEN
 
 _HEADERS: Final = {"Authorization": f"Bearer {TOKEN}"}

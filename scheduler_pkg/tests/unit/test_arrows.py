@@ -26,12 +26,13 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "history": {"model"},
     "directory": {"model", "store"},
+    "identity": set(),
     "http": {"logs", "metrics"},
     "store": {"model", "metrics"},
     "claims": {"model", "store", "history", "metrics"},
     "scheduler": {
         *("model", "store", "claims", "history", "metrics", "http", "logs"),
-        *("directory", "diagnosis"),
+        *("directory", "diagnosis", "identity"),
     },
     "agents": {"model", "logs", "diagnosis"},
     "api": {"model", "store", "http", "logs", "metrics", "directory", "diagnosis"},
@@ -41,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli"},
     "cli": {
         *("model", "store", "scheduler", "agents", "api", "checker", "replay", "report"),
-        *("http", "logs", "history", "percentiles", "diagnosis"),
+        *("http", "logs", "history", "percentiles", "diagnosis", "identity"),
     },
 }
 LOWEST = {"errors", "settings", "failpoints", "tracing", "redaction", "telemetry"}

@@ -17,6 +17,7 @@ _PARTS: Final = (
     config.Cluster,
     config.Cell,
     config.Store,
+    config.Tls,
     config.Api,
     config.Scheduler,
     config.Agent,

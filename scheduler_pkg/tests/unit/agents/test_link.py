@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from websockets.asyncio.server import Server, ServerConnection, serve
 
+from certificates import Authority
 from placer.agents.agent import Agent
 from placer.agents.journal import Journal
 from placer.agents.link import Link, LinkLost, LinkRefused, Socket, agent_url, connector
 from placer.identity import client_context, server_context
 from placer.model.messages import Hello, StepKind, Welcome
 
-from ...performance.certificates import Authority
 from .fakes import CELL, FakeDriver, World, report, settings, until
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from certificates import Authority
 from placer.agents.link import Link, LinkLost, LinkRefused, agent_url, connector
 from placer.errors import InvalidInput, PlacerError
 from placer.identity import Identity, agent_of, client_context
@@ -18,7 +19,6 @@ from placer.scheduler.agent_connection import Closed, Transport
 from placer.scheduler.agent_listener import listening
 from placer.settings import Agent, Cell, Cluster, Scheduler, Settings, Tls
 
-from ...performance.certificates import Authority
 from ..agents.fakes import CELL, report, until, uuid_of
 from .hub_scene import Scene
 

@@ -1,4 +1,4 @@
-"""An authority of its own for tests, and the certificates that it gives."""
+"""The certificates of agents and schedulers in tests: of an authority of their own, or a deployment's."""
 
 from __future__ import annotations
 
@@ -19,11 +19,18 @@ _DAY = datetime.timedelta(days=1)
 class Authority:
     """Gives certificates like the playbook's; all files are in one folder."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, pki: Path | None = None) -> None:
+        """``pki``: a deployment's folder of certificates, for its authority instead of a new one."""
         self._directory = directory
+        self._ca = (pki or directory) / "ca.crt"
+        if pki is not None:
+            key = serialization.load_pem_private_key((pki / "ca.key").read_bytes(), None)
+            assert isinstance(key, ec.EllipticCurvePrivateKey)
+            self._key = key
+            self._name = x509.load_pem_x509_certificate(self._ca.read_bytes()).subject
+            return
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "placer test")])
-        self._ca = directory / "ca.crt"
         constraints = x509.BasicConstraints(ca=True, path_length=0)
         self._ca.write_bytes(_pem(self._signed(self._name, self._key, constraints)))
 
