@@ -220,11 +220,14 @@ class HostWriter:
             # A plain read will do as a guess, unless an earlier LWT must be settled first.
             if all(member.sent_rev is None for member in group):
                 row = await self._store.read_row(host)
+                if row is None and _founded(group, host) is not None:
+                    # The insertion itself finds out whether there is a row after all.
+                    return await self._create(host, group)
             if row is None:
                 row, fresh = await self._read_fresh(host, group), True
         now_ms = self._clock_us() // 1000
         if row is None:
-            return await self._create(host, group, now_ms)
+            return await self._create(host, group)
         target, riders = _merge(group, row, now_ms, fresh)
         if not riders:
             return (row if fresh else await self._read_fresh(host, group)), True, False
@@ -243,21 +246,17 @@ class HostWriter:
         metrics.claim_conflicts.labels(self.cell, outcome.value).inc()
         return await self._read_fresh(host, group), True, True
 
-    async def _create(
-        self, host: str, group: list[_Member], now_ms: int
-    ) -> tuple[HostRow | None, bool, bool]:
+    async def _create(self, host: str, group: list[_Member]) -> tuple[HostRow | None, bool, bool]:
         """There is no row: the first operation that can makes it, without one all are refused.
 
         The members are then judged on the new row like on any other.
         """
-        founder, row = next(
-            ((m, row) for m in group if (row := m.operation.founding(host)) is not None),
-            (None, None),
-        )
-        if founder is None or row is None:
+        founded = _founded(group, host)
+        if founded is None:
             for member in group:
                 member.resolve(Refusal("host_unknown"))
             return None, True, False
+        founder, row = founded
         # rev starts at the time in microseconds, so that it never repeats for a host, whatever
         # happens to its row; an INSERT is never sent twice with one rev (rules 19 and 32).
         row = msgspec.structs.replace(row, rev=self._clock_us())
@@ -435,6 +434,11 @@ def _committed(riders: list[_Member]) -> tuple[str, ...]:
     """Write sets that these operations settle as committed."""
     settled = (m.operation for m in riders if isinstance(m.operation, Settle))
     return tuple(sorted({operation.writeset for operation in settled if operation.committed}))
+
+
+def _founded(group: list[_Member], host: str) -> tuple[_Member, HostRow] | None:
+    """The first member whose operation makes a row where there is none, and that row."""
+    return next(((m, row) for m in group if (row := m.operation.founding(host)) is not None), None)
 
 
 def _merge(
