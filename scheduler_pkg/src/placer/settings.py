@@ -272,7 +272,8 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     scheduler that died do not come at once, and after each fruitless round of all schedulers
     ``reconnect_s`` (jittered; doubled from round to round, up to ``reconnect_max_s``); keep twice ``reconnect_s`` at
     half of ``scheduler.agent_grace_s`` or less, or a short interruption marks its hosts down.
-    ``heartbeat_s``: how often an idle connection is probed.
+    A connection must be made within ``connect_timeout_s``, doubled with each fruitless round up to
+    ``connect_timeout_max_s``. ``heartbeat_s``: how often an idle connection is probed.
     """
 
     name: str
@@ -289,6 +290,7 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     reconnect_s: float = 1.0
     reconnect_max_s: float = 15.0
     connect_timeout_s: float = 5.0
+    connect_timeout_max_s: float = 30.0
     heartbeat_s: float = 5.0
     answer_timeout_s: float = 15.0
     build_timeout_s: float = 600.0

@@ -24,7 +24,15 @@ import httpx
 
 import placer
 from certificates import Authority
-from placer.agents.link import Link, LinkLost, Socket, agent_url, connector, reconnect_delay_s
+from placer.agents.link import (
+    Link,
+    LinkLost,
+    Socket,
+    agent_url,
+    connect_timeout_s,
+    connector,
+    reconnect_delay_s,
+)
 from placer.identity import client_context
 from placer.model.messages import HostReport
 from placer.model.records import Inventory
@@ -144,14 +152,14 @@ class _Agent:
         while True:
             reported = self.reported
             with contextlib.suppress(LinkLost):
-                await self._once()
+                await self._once(connect_timeout_s(self._settings, 1, failures))
             failures = 0 if self.reported > reported else failures + 1
             await asyncio.sleep(reconnect_delay_s(self._settings, 1, failures, self._rng))
 
-    async def _once(self) -> None:
+    async def _once(self, timeout_s: float) -> None:
         # Made for each connection: those of thousands would be most of this process's memory.
         connect = connector(client_context(self._tls), self._settings)
-        async with connect(self._url) as socket_:
+        async with connect(self._url, timeout_s) as socket_:
             self._socket = socket_
             link = Link(
                 socket_,

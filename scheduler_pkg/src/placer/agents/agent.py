@@ -50,6 +50,7 @@ from placer.agents.link import (
     LinkRefused,
     Socket,
     agent_url,
+    connect_timeout_s,
     reconnect_delay_s,
 )
 from placer.agents.states import LOST, GuestStates
@@ -221,7 +222,8 @@ class Agent:
             url = self._urls[turn % len(self._urls)]
             self._hosts.clear()
             try:
-                async with self._connect(url) as socket:
+                timeout_s = connect_timeout_s(self._settings, len(self._urls), failures)
+                async with self._connect(url, timeout_s) as socket:
                     await self._serve(url, socket)
             except LinkRefused as error:
                 failures = (LONG_WAIT + 1) * len(self._urls)

@@ -87,8 +87,8 @@ class Socket(Protocol):
     async def send(self, message: str) -> None: ...
 
 
-#: Opens a connection to a URL; raises LinkLost.
-Connect = Callable[[str], AbstractAsyncContextManager[Socket]]
+#: Opens a connection to a URL within so many seconds; raises LinkLost.
+Connect = Callable[[str, float], AbstractAsyncContextManager[Socket]]
 
 
 def agent_url(scheduler: str) -> str:
@@ -111,18 +111,28 @@ def reconnect_delay_s(settings: Agent, schedulers: int, failures: int, rng: rand
     return min(settings.reconnect_s * 2.0**rounds, settings.reconnect_max_s) * rng.uniform(0.5, 1.0)
 
 
+def connect_timeout_s(settings: Agent, schedulers: int, failures: int) -> float:
+    """How long a try may take after ``failures`` in a row: doubled with each fruitless round.
+
+    A scheduler that does not answer is away, or thousands come to it at once: if all of those gave up
+    early it would begin their handshakes again and again, and end none.
+    """
+    rounds = min(failures // schedulers, LONG_WAIT)
+    return min(settings.connect_timeout_s * 2.0**rounds, settings.connect_timeout_max_s)
+
+
 def connector(tls: ssl.SSLContext, settings: Agent) -> Connect:
     """Opens real connections; ``tls`` shows the agent's certificate and knows who may answer."""
 
     @asynccontextmanager
-    async def connect(url: str) -> AsyncIterator[Socket]:
+    async def connect(url: str, timeout_s: float) -> AsyncIterator[Socket]:
         try:
             socket = await websocket_connect(
                 url,
                 ssl=tls,
                 proxy=None,
                 compression=None,
-                open_timeout=settings.connect_timeout_s,
+                open_timeout=timeout_s,
                 ping_interval=settings.heartbeat_s,
                 ping_timeout=_SILENCES_MAX * settings.heartbeat_s,
                 close_timeout=_CLOSE_TIMEOUT_S,

@@ -431,7 +431,7 @@ class Bench:
         self.states.append(state)
 
     @contextlib.asynccontextmanager
-    async def connect(self, url: str) -> AsyncIterator[Pipe]:
+    async def connect(self, url: str, timeout_s: float) -> AsyncIterator[Pipe]:
         self.urls.append(url)
         if any(name in url for name in self.dead):
             raise LinkLost("refused")

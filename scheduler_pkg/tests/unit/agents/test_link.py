@@ -13,7 +13,15 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from certificates import Authority
 from placer.agents.agent import Agent
 from placer.agents.journal import Journal
-from placer.agents.link import Link, LinkLost, LinkRefused, Socket, agent_url, connector
+from placer.agents.link import (
+    Link,
+    LinkLost,
+    LinkRefused,
+    Socket,
+    agent_url,
+    connect_timeout_s,
+    connector,
+)
 from placer.identity import client_context, server_context
 from placer.model.messages import Hello, StepKind, Welcome
 
@@ -38,6 +46,26 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
 def test_agent_url(scheduler: str) -> None:
     """A scheduler is named by its address; the path is always the same."""
     assert agent_url(scheduler) == "wss://s1:8890/v1/agent"
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds"),
+    [
+        pytest.param(0, 5, id="the first try"),
+        pytest.param(2, 5, id="every scheduler once"),
+        pytest.param(3, 10, id="after a whole round"),
+        pytest.param(8, 20, id="after two"),
+        pytest.param(9, 30, id="up to the bound"),
+        pytest.param(10**6, 30, id="for ever"),
+    ],
+)
+def test_a_try_may_take_longer_with_each_round(
+    tmp_path: Path, failures: int, seconds: float
+) -> None:
+    """Of three schedulers."""
+    part = settings(tmp_path).agent
+    assert part is not None
+    assert connect_timeout_s(part, 3, failures) == seconds
 
 
 async def _start(ends: Ends, first_answer: str | None) -> tuple[Server, str]:
@@ -71,7 +99,7 @@ async def test_hello_is_answered(ends: Ends, tmp_path: Path) -> None:
     server, url = await _start(ends, msgspec.json.encode(Welcome(scheduler="s1")).decode())
     part = settings(tmp_path).agent
     assert part is not None
-    async with server, connector(ends.client, part)(agent_url(url)) as socket:
+    async with server, connector(ends.client, part)(agent_url(url), 5) as socket:
         assert await _link(socket).greet("a1", CELL) == "s1"
 
 
@@ -91,7 +119,7 @@ async def test_a_wrong_answer_to_hello(
     server, url = await _start(ends, answer)
     part = settings(tmp_path).agent
     assert part is not None
-    async with server, connector(ends.client, part)(agent_url(url)) as socket:
+    async with server, connector(ends.client, part)(agent_url(url), 5) as socket:
         with pytest.raises(kind) as caught:
             await _link(socket).greet("a1", CELL)
         assert type(caught.value) is kind
@@ -105,7 +133,7 @@ async def test_a_port_that_nobody_listens_on_is_a_lost_link(ends: Ends, tmp_path
     server.close()
     await server.wait_closed()
     with pytest.raises(LinkLost, match="Cannot connect"):
-        async with connector(ends.client, part)(agent_url(url)):
+        async with connector(ends.client, part)(agent_url(url), 5):
             pass
 
 
@@ -114,7 +142,7 @@ async def test_a_question_without_an_answer_ends(ends: Ends, tmp_path: Path) -> 
     server, url = await _start(ends, msgspec.json.encode(Welcome(scheduler="s1")).decode())
     part = settings(tmp_path).agent
     assert part is not None
-    async with server, connector(ends.client, part)(agent_url(url)) as socket:
+    async with server, connector(ends.client, part)(agent_url(url), 5) as socket:
         link = _link(socket)
         await link.greet("a1", CELL)
         reader = asyncio.create_task(link.read())
@@ -131,10 +159,10 @@ async def test_a_scheduler_that_goes_silent_is_left(ends: Ends, tmp_path: Path) 
     assert made.agent is not None
     real = connector(ends.client, made.agent)
 
-    def counted(address: str) -> object:
+    def counted(address: str, timeout_s: float) -> object:
         nonlocal connections
         connections += 1
-        return real(address)
+        return real(address, timeout_s)
 
     journal = Journal(tmp_path)
     world = World()

@@ -44,7 +44,7 @@ class Place:
     async def report(self, tls: Tls, name: str = "a1", host: str = "h1", cell: str = CELL) -> str:
         """Connect as an agent with a certificate, greet as ``name``, report ``host``: its uuid."""
         connect = connector(client_context(tls), Agent(name=name, journal_dir=Path("unused")))
-        async with connect(agent_url(self.url)) as socket:
+        async with connect(agent_url(self.url), 5) as socket:
             link = Link(
                 socket,
                 lambda orders: None,
@@ -107,7 +107,7 @@ async def test_no_certificate_and_no_tls_are_no_connection(place: Place) -> None
     bare.load_verify_locations(place.authority.scheduler().ca)
     part = Agent(name="a1", journal_dir=Path("unused"))
     with pytest.raises(LinkLost, match="closed without an answer"):
-        async with connector(bare, part)(agent_url(place.url)) as socket:
+        async with connector(bare, part)(agent_url(place.url), 5) as socket:
             await socket.recv()
 
 
@@ -156,7 +156,7 @@ async def test_another_path_is_not_found(place: Place) -> None:
     tls = client_context(place.authority.agent("a1", "h1"))
     with pytest.raises(LinkLost, match="404"):
         async with connector(tls, Agent(name="a1", journal_dir=Path("unused")))(
-            place.url + "/internal/v1/agents"
+            place.url + "/internal/v1/agents", 5
         ):
             pass
 
@@ -182,12 +182,12 @@ async def test_an_agent_that_falls_silent_is_told_apart_from_one_that_leaves(
     part = Agent(name="a1", journal_dir=Path("unused"))
     async with listening(settings, talk) as port:
         url = agent_url(f"wss://127.0.0.1:{port}")
-        async with connector(tls, part)(url) as socket:
+        async with connector(tls, part)(url, 5) as socket:
             transport = socket.recv.__self__.transport  # type: ignore[attr-defined]
             transport.pause_reading()
             assert await asyncio.wait_for(ends.get(), 5) is True
             transport.abort()
-        async with connector(tls, part)(url):
+        async with connector(tls, part)(url, 5):
             pass
         assert await asyncio.wait_for(ends.get(), 5) is False
 
