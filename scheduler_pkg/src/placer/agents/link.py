@@ -22,6 +22,7 @@ from websockets.exceptions import InvalidMessage, WebSocketException
 from placer.errors import PlacerError
 from placer.model.messages import (
     AGENT_PATH,
+    SOCKETS_LOG,
     ClaimOrder,
     Command,
     CommandDone,
@@ -137,6 +138,7 @@ def connector(tls: ssl.SSLContext, settings: Agent) -> Connect:
                 ping_timeout=_SILENCES_MAX * settings.heartbeat_s,
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=_MESSAGE_BYTES_MAX,
+                logger=SOCKETS_LOG,
             )
         except InvalidMessage as error:
             # In TLS 1.3 an agent's handshake is over before its certificate was looked at.

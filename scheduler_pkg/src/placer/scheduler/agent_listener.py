@@ -20,7 +20,7 @@ from websockets.http11 import Request, Response
 
 from placer.errors import InvalidInput, PlacerError
 from placer.identity import Identity, agent_of, server_context
-from placer.model.messages import AGENT_PATH
+from placer.model.messages import AGENT_PATH, SOCKETS_LOG
 from placer.scheduler.agent_connection import CLOSE_S, PING_S, PONG_S, Closed, Transport
 from placer.settings import Settings
 
@@ -116,6 +116,7 @@ async def listening(settings: Settings, take: Take) -> AsyncIterator[int]:
             close_timeout=CLOSE_S,
             max_size=_MESSAGE_BYTES_MAX,
             server_header=None,
+            logger=SOCKETS_LOG,
         )
     except OSError as error:
         raise PlacerError(
