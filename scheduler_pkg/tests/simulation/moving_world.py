@@ -93,7 +93,11 @@ class MovingWorld(World):
     # -- what must hold
 
     def _runs(self, claim: str, record: Record | None) -> None:
-        """The instance is there: the only one that can be reached, unless it is being moved."""
+        """The instance is there: the only one that can be reached, unless it is being moved.
+
+        Of a host that was away a build may end in the moment before its agent hears that it is to
+        destroy it: that one counts no more than one that was built before.
+        """
         self.running.add(claim)
         if record is None:
             return
@@ -102,6 +106,8 @@ class MovingWorld(World):
         request = self.stores[ids.cell_of(record.request)].requests[record.request]
         move = moves.move_to(request, claim)
         if record.consumer in self.moved or (move and move.kind is not MoveKind.EVACUATE):
+            return
+        if not self._wanted(claim):
             return
         others = [
             other
