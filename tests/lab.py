@@ -144,11 +144,11 @@ def bring_labs_to(deployment: Deployment, cell: str, scheduler: str) -> None:
 
     Returns when it serves all of their hosts. Of the other schedulers they hear from it.
     """
-    known = _settings(deployment.containers[f"{deployment.name}-{scheduler}"])["scheduler"]
+    like = deployment.containers[f"{deployment.name}-{scheduler}"]
+    urls = [_settings(like)["scheduler"]["agents_advertise"]]
     for container in labs(deployment, cell):
         like = _inspected(container)
         file = _mounted(like, "/etc/placer/placer.toml")
-        urls = [known["agents_advertise"]]
         file.write_text(_changed(file.read_text(), schedulers=urls))
         docker("restart", "--time", "0", container)
         until(

@@ -63,7 +63,7 @@ def agent_of(certificate: Mapping[str, Any]) -> Identity:
     return Identity(cells.pop(), agents.pop(), hosts)
 
 
-def server_context(tls: Tls) -> ssl.SSLContext:
+def server_context(tls: Tls | None) -> ssl.SSLContext:
     """For a scheduler: lets in who has a certificate of the authority. Raises InvalidInput."""
     context = _context(ssl.PROTOCOL_TLS_SERVER, tls)
     # Connections last for days: nobody comes back with a ticket, and each costs a message and memory.
@@ -71,12 +71,17 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def client_context(tls: Tls) -> ssl.SSLContext:
+def client_context(tls: Tls | None) -> ssl.SSLContext:
     """For an agent: speaks to who has a certificate for the address it asked. Raises InvalidInput."""
     return _context(ssl.PROTOCOL_TLS_CLIENT, tls)
 
 
-def _context(protocol: int, tls: Tls) -> ssl.SSLContext:
+def _context(protocol: int, tls: Tls | None) -> ssl.SSLContext:
+    if tls is None:
+        raise InvalidInput(
+            "The settings of schedulers and agents need a [tls] part: they speak by TLS.",
+            remedy="Give certificate, key and ca.",
+        )
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED

@@ -15,8 +15,13 @@ from structlog.typing import Processor
 
 from placer import diagnosis
 
-#: Libraries that say much at INFO and nothing that an operator needs.
-_QUIET: Final = ("cassandra", "httpx", "httpcore", "uvicorn", "websockets")
+#: Libraries that say much at INFO and nothing that an operator needs, and from where on they are heard.
+#: A connection that fell silent is an error with a trace to websockets, one for each of thousands when a
+#: scheduler dies; both ends say the same in a line of their own.
+_QUIET: Final = {
+    **dict.fromkeys(("cassandra", "httpx", "httpcore", "uvicorn"), logging.WARNING),
+    "websockets": logging.CRITICAL,
+}
 
 _encode: Final = msgspec.json.Encoder(enc_hook=repr).encode
 
@@ -60,5 +65,5 @@ def configure(process: str, level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, heard in _QUIET.items():
+        logging.getLogger(name).setLevel(heard)

@@ -176,7 +176,6 @@ class Lab:
         """The agent at work in this process, cancelled at the end."""
         settings = self.settings()
         assert settings.agent is not None
-        assert settings.tls is not None
         with (
             contextlib.closing(Journal(settings.agent.journal_dir)) as journal,
             contextlib.closing(drivers.make(settings)) as driver,

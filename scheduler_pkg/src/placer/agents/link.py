@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidMessage, WebSocketException
 from placer.errors import PlacerError
 from placer.model.messages import (
     AGENT_PATH,
-    SOCKETS_LOG,
+    MESSAGE_BYTES_MAX,
     ClaimOrder,
     Command,
     CommandDone,
@@ -45,8 +45,6 @@ from placer.model.messages import (
 from placer.model.protocol import VERSIONS, Versions
 from placer.settings import Agent
 
-#: Largest message the agent takes: all claims of one batch of hosts.
-_MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 _CLOSE_TIMEOUT_S: Final = 2.0
 #: Heartbeats that may go unanswered; a loaded machine must not look like a broken connection.
 _SILENCES_MAX: Final = 3
@@ -137,8 +135,7 @@ def connector(tls: ssl.SSLContext, settings: Agent) -> Connect:
                 ping_interval=settings.heartbeat_s,
                 ping_timeout=_SILENCES_MAX * settings.heartbeat_s,
                 close_timeout=_CLOSE_TIMEOUT_S,
-                max_size=_MESSAGE_BYTES_MAX,
-                logger=SOCKETS_LOG,
+                max_size=MESSAGE_BYTES_MAX,
             )
         except InvalidMessage as error:
             # In TLS 1.3 an agent's handshake is over before its certificate was looked at.

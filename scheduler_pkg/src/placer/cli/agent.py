@@ -88,11 +88,6 @@ async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    if settings.tls is None:
-        raise InvalidInput(
-            "The settings of an agent need a [tls] part: it connects by TLS.",
-            remedy="Give certificate, key and ca.",
-        )
     tls = client_context(settings.tls)
     with (
         contextlib.closing(Journal(part.journal_dir)) as journal,

@@ -10,7 +10,6 @@ reconnect the agent reports again and gets every claim of its hosts again, so ea
 from __future__ import annotations
 
 import enum
-import logging
 
 from msgspec import Struct
 
@@ -19,10 +18,8 @@ from placer.model.records import ClaimState, Inventory
 
 #: Path of the agents' connection on a scheduler.
 AGENT_PATH = "/v1/agent"
-#: For the websockets library, at both ends. It reports a connection that fell silent as an error with a
-#: trace, one for each of thousands when a scheduler dies; both ends say the same in a line of their own.
-SOCKETS_LOG = logging.getLogger("placer.websockets")
-SOCKETS_LOG.setLevel(logging.CRITICAL)
+#: Largest message of either end: all claims of one batch of hosts.
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
 #: Reason of a StepDone that decides nothing: the agent asks again.
 RETRY = "retry"

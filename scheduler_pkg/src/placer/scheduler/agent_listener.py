@@ -20,7 +20,7 @@ from websockets.http11 import Request, Response
 
 from placer.errors import InvalidInput, PlacerError
 from placer.identity import Identity, agent_of, server_context
-from placer.model.messages import AGENT_PATH, SOCKETS_LOG
+from placer.model.messages import AGENT_PATH, MESSAGE_BYTES_MAX
 from placer.scheduler.agent_connection import CLOSE_S, PING_S, PONG_S, Closed, Transport
 from placer.settings import Settings
 
@@ -31,7 +31,6 @@ log = structlog.get_logger(__name__)
 #: (net.core.somaxconn) may be lower.
 _BACKLOG: Final = 4096
 _HANDSHAKE_S: Final = 10.0
-_MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
 
 #: Talks to one agent until its connection breaks (``AgentHub.serve``).
 Take = Callable[[Transport, Identity], Awaitable[None]]
@@ -90,11 +89,6 @@ async def listening(settings: Settings, take: Take) -> AsyncIterator[int]:
 
     Raises PlacerError.
     """
-    if settings.tls is None:
-        raise InvalidInput(
-            "The settings of a scheduler need a [tls] part: agents connect by TLS.",
-            remedy="Give certificate, key and ca.",
-        )
     host, port = settings.scheduler.listen, settings.scheduler.agents_port
 
     async def talk(connection: ServerConnection) -> None:
@@ -114,9 +108,8 @@ async def listening(settings: Settings, take: Take) -> AsyncIterator[int]:
             ping_interval=PING_S,
             ping_timeout=PONG_S,
             close_timeout=CLOSE_S,
-            max_size=_MESSAGE_BYTES_MAX,
+            max_size=MESSAGE_BYTES_MAX,
             server_header=None,
-            logger=SOCKETS_LOG,
         )
     except OSError as error:
         raise PlacerError(
