@@ -167,7 +167,7 @@ class Replayer:
         before = self.records.get(record.id, _NOTHING)
         self._tags(before, record, write)
         self._follow(record, write)
-        self._well_formed(record, rev)
+        self._well_formed(record, before, rev)
         self._count(before, -1, touched)
         self._count(record, 1, touched)
         # Only what takes more than it did can book twice: a step or a release cannot.
@@ -256,9 +256,16 @@ class Replayer:
         elif record.state is ClaimState.DELETING and not life.left_us:
             life.left_us = write.started_us
 
-    def _well_formed(self, record: Record, rev: int) -> None:
-        """A claim only takes, and its devices add up to what it takes."""
+    def _well_formed(self, record: Record, before: Record, rev: int) -> None:
+        """A claim only takes, and its devices are there and add up to what it takes.
+
+        Only what it takes anew is judged: a report may withdraw a device from under a claim, which
+        keeps it through all its further steps.
+        """
         for name, amount in record.amounts.items():
+            devices, had = record.units.get(name, {}), before.units.get(name, {})
+            if amount == before.amounts.get(name) and devices == had:
+                continue
             if amount >= 0:
                 self._problem(
                     Kind.BAD_RECORD,
@@ -266,7 +273,6 @@ class Replayer:
                     f"claim {record.id} takes {-amount} of {name}",
                     record.id,
                 )
-            devices = record.units.get(name, {})
             offered = self._offered.get(name)
             if (devices or (offered and offered.units)) and sum(devices.values()) != -amount:
                 self._problem(
@@ -276,8 +282,8 @@ class Replayer:
                     f"but its devices give {sum(devices.values())}",
                     record.id,
                 )
-            for device in devices:
-                if not self._room(name, device):
+            for device, given in devices.items():
+                if given > had.get(device, 0) and not self._room(name, device):
                     self._problem(
                         Kind.BAD_RECORD,
                         rev,

@@ -8,7 +8,7 @@ import pytest
 from placer.checker.core import FinalRow
 from placer.checker.verdict import Kind, Passed
 from placer.history import Acknowledged, Event, WriteOutcome
-from placer.model.records import ClaimState, HostStatus, RowKind
+from placer.model.records import ClaimState, HostStatus, Record, RowKind
 
 from .story import (
     FIRST,
@@ -458,6 +458,30 @@ def test_capacity_lost_by_a_report_is_told_apart() -> None:
     verdict = judge([made(), wrote(100, claim("a", 3)), wrote(101, smaller)], row)
     assert verdict.verdict is Passed.PASSED
     assert (verdict.double_bookings, verdict.shrunk) == (0, 1)
+
+
+@pytest.mark.parametrize("left", [("gpu0",), ()])
+def test_claim_keeps_a_device_that_a_report_withdrew(left: tuple[str, ...]) -> None:
+    """It takes its further steps with it; a claim that newly takes it is told."""
+    inventories = dict(INVENTORY.inventories)
+    gpus = inventories.pop("CUSTOM_GPU_MILLI")
+    if left:
+        inventories["CUSTOM_GPU_MILLI"] = msgspec.structs.replace(gpus, total=1000, units=left)
+    smaller = msgspec.structs.replace(INVENTORY, inventories=inventories)
+    held = claim("a", gpu={"gpu1": 1000})
+    adopted = claim("a", gpu={"gpu1": 1000}, state=BUILDING)
+    newly = claim("b", gpu={"gpu1": 1000})
+
+    def row(rev: int, *claims: Record) -> FinalRow:
+        there = final(rev, *claims)
+        return FinalRow(
+            cell=there.cell, row=msgspec.structs.replace(there.row, records=(smaller, *claims))
+        )
+
+    steps = [made(), wrote(100, held), wrote(101, smaller), wrote(102, adopted)]
+    assert judge(steps, row(103, adopted)).violations == ()
+    verdict = judge([*steps, wrote(103, newly)], row(104, adopted, newly))
+    assert Kind.BAD_RECORD in {violation.kind for violation in verdict.violations}
 
 
 def test_clock_error_is_allowed_for() -> None:
