@@ -273,7 +273,7 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     ``reconnect_s`` (jittered; doubled from round to round, up to ``reconnect_max_s``); keep twice ``reconnect_s`` at
     half of ``scheduler.agent_grace_s`` or less, or a short interruption marks its hosts down.
     A connection must be made within ``connect_timeout_s``, doubled with each fruitless round up to
-    ``connect_timeout_max_s``. ``heartbeat_s``: how often an idle connection is probed.
+    ``connect_timeout_max_s``.
     """
 
     name: str
@@ -291,7 +291,6 @@ class Agent(Struct, frozen=True, forbid_unknown_fields=True):
     reconnect_max_s: float = 15.0
     connect_timeout_s: float = 5.0
     connect_timeout_max_s: float = 30.0
-    heartbeat_s: float = 5.0
     answer_timeout_s: float = 15.0
     build_timeout_s: float = 600.0
     command_timeout_s: float = 60.0

@@ -22,6 +22,7 @@ from websockets.exceptions import InvalidMessage, WebSocketException
 from placer.errors import PlacerError
 from placer.model.messages import (
     AGENT_PATH,
+    HEARTBEAT_S,
     MESSAGE_BYTES_MAX,
     ClaimOrder,
     Command,
@@ -46,8 +47,8 @@ from placer.model.protocol import VERSIONS, Versions
 from placer.settings import Agent
 
 _CLOSE_TIMEOUT_S: Final = 2.0
-#: Heartbeats that may go unanswered; a loaded machine must not look like a broken connection.
-_SILENCES_MAX: Final = 3
+#: So late an answer to a heartbeat means a broken connection; a loaded machine must not look like one.
+_SILENT_S: Final = 15.0
 
 #: So many fruitless rounds of all schedulers mean the longest wait.
 LONG_WAIT: Final = 16
@@ -132,8 +133,8 @@ def connector(tls: ssl.SSLContext, settings: Agent) -> Connect:
                 proxy=None,
                 compression=None,
                 open_timeout=timeout_s,
-                ping_interval=settings.heartbeat_s,
-                ping_timeout=_SILENCES_MAX * settings.heartbeat_s,
+                ping_interval=HEARTBEAT_S,
+                ping_timeout=_SILENT_S,
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=MESSAGE_BYTES_MAX,
             )

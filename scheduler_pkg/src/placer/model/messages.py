@@ -21,6 +21,10 @@ AGENT_PATH = "/v1/agent"
 #: Largest message of either end: all claims of one batch of hosts.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 
+#: An agent lets a scheduler hear from it at least so often, by a websocket's ping. Only this end probes: a
+#: scheduler of thousands only looks at when it last heard from each.
+HEARTBEAT_S = 2.0
+
 #: Reason of a StepDone that decides nothing: the agent asks again.
 RETRY = "retry"
 

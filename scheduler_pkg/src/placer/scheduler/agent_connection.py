@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from placer.identity import Identity
-from placer.model.messages import FromAgent, HostReport, Refused, ToAgent
+from placer.model.messages import HEARTBEAT_S, FromAgent, HostReport, Refused, ToAgent
 
 log = structlog.get_logger(__name__)
 
@@ -18,12 +18,9 @@ _INFLIGHT_MAX: Final = 256
 #: Messages that wait for a slow agent; beyond it orders are dropped until its next report.
 _OUTBOX_MAX: Final = 1024
 _SEND_TIMEOUT_S: Final = 10.0
-#: A host that loses power closes nothing: only a missing pong tells, and nobody answers the close.
-PING_S: Final = 2.0
-PONG_S: Final = 3.5
-CLOSE_S: Final = 0.5
-#: After so long a silence a connection is taken for broken.
-SILENT_S: Final = PING_S + PONG_S + CLOSE_S
+#: After so long a silence a connection is taken for broken: two heartbeats are missing, the third is due.
+#: A host that loses power closes nothing: only silence tells.
+SILENT_S: Final = 3 * HEARTBEAT_S
 
 _decode: Final = msgspec.json.Decoder(FromAgent).decode
 _encode: Final = msgspec.json.Encoder().encode

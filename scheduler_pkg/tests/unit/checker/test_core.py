@@ -478,7 +478,7 @@ def test_claim_keeps_a_device_that_a_report_withdrew(left: tuple[str, ...]) -> N
             cell=there.cell, row=msgspec.structs.replace(there.row, records=(smaller, *claims))
         )
 
-    steps = [made(), wrote(100, held), wrote(101, smaller), wrote(102, adopted)]
+    steps: list[Event] = [made(), wrote(100, held), wrote(101, smaller), wrote(102, adopted)]
     assert judge(steps, row(103, adopted)).violations == ()
     verdict = judge([*steps, wrote(103, newly)], row(104, adopted, newly))
     assert Kind.BAD_RECORD in {violation.kind for violation in verdict.violations}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from cryptography import x509
 
 from certificates import Authority
+from placer.agents import link
 from placer.agents.link import Link, LinkLost, LinkRefused, agent_url, connector
 from placer.errors import InvalidInput, PlacerError
 from placer.identity import Identity, agent_of, client_context
@@ -164,8 +166,8 @@ async def test_another_path_is_not_found(place: Place) -> None:
 async def test_an_agent_that_falls_silent_is_told_apart_from_one_that_leaves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A host without power answers no ping, and closes nothing; no trace of that is logged."""
-    for name, seconds in (("PING_S", 0.1), ("PONG_S", 0.2), ("CLOSE_S", 0.1)):
+    """A host without power sends no heartbeat, and closes nothing; no trace of that is logged."""
+    for name, seconds in (("SILENT_S", 0.4), ("_LOOK_S", 0.1)):
         monkeypatch.setattr(agent_listener, name, seconds)
     ends: asyncio.Queue[bool] = asyncio.Queue()
 
@@ -191,6 +193,35 @@ async def test_an_agent_that_falls_silent_is_told_apart_from_one_that_leaves(
             pass
         assert await asyncio.wait_for(ends.get(), 5) is False
     assert not caplog.records
+
+
+async def test_an_idle_agent_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its heartbeats are heard, also by a scheduler that was held up for longer than it waits."""
+    for module, name, seconds in (
+        (agent_listener, "SILENT_S", 1.0),
+        (agent_listener, "_LOOK_S", 0.05),
+        (link, "HEARTBEAT_S", 0.2),
+    ):
+        monkeypatch.setattr(module, name, seconds)
+    ends: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def talk(transport: Transport, identity: Identity) -> None:
+        try:
+            await transport.receive_text()
+        except Closed as closed:
+            ends.put_nowait(closed.silent)
+
+    made = Place(tmp_path)
+    tls = client_context(made.authority.agent("a1", "h1"))
+    part = Agent(name="a1", journal_dir=Path("unused"))
+    async with listening(made.settings(made.authority.scheduler()), talk) as port:
+        url = agent_url(f"wss://127.0.0.1:{port}")
+        async with connector(tls, part)(url, 5):
+            await asyncio.sleep(2)
+            time.sleep(2)  # noqa: ASYNC251  both ends are held up
+            await asyncio.sleep(0.5)
+            assert ends.empty()
+        assert await asyncio.wait_for(ends.get(), 5) is False
 
 
 async def test_what_is_missing_is_named(tmp_path: Path) -> None:
