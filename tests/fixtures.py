@@ -66,13 +66,16 @@ def make_lab(deployment: Deployment, api_token: str, tmp_path: Path) -> Iterator
             *,
             trait: str = "",
             failing: bool = False,
+            small_disk: bool = False,
         ) -> str:
             trait = trait or lab_trait()
             prefix = f"{cell}-{trait.rpartition('_')[2].lower()}"
             made = [host(f"{prefix}-{name}", trait, **more) for name, more in hosts.items()]
             for one in made:
                 one["traits"] = sorted({*one["traits"], trait})
-            labs.enter_context(lab(deployment, cell, made, tmp_path, failing=failing))
+            labs.enter_context(
+                lab(deployment, cell, made, tmp_path, failing=failing, small_disk=small_disk)
+            )
             names = {one["name"] for one in made}
             until(
                 lambda: (

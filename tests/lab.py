@@ -52,8 +52,12 @@ def lab(
     folder: Path,
     *,
     failing: bool = False,
+    small_disk: bool = False,
 ) -> Iterator[None]:
-    """An agent of ``cell`` that plays ``hosts``; with ``failing`` every build fails."""
+    """An agent of ``cell`` that plays ``hosts``; with ``failing`` every build fails.
+
+    With ``small_disk`` its journal is on a disk of its own that ``fill_disk`` can fill.
+    """
     like = deployment.containers[f"{deployment.name}-{cell}-agent-1"]
     name = f"{cell}-lab-{uuid.uuid4().hex[:6]}"
     settings = _changed(
@@ -77,7 +81,10 @@ def lab(
     journal.mkdir()
     journal.chmod(0o777)  # the agent's user is not this one
     try:
-        _run(like, container, files, extra=["--volume", f"{journal}:{_JOURNAL}"], skip=_JOURNAL)
+        disk = ["--volume", f"{journal}:{_JOURNAL}"]
+        if small_disk:
+            disk = ["--mount", f"type=tmpfs,dst={_JOURNAL},tmpfs-size=4m,tmpfs-mode=1777"]
+        _run(like, container, files, extra=disk, skip=_JOURNAL)
         yield
     finally:
         docker("rm", "--force", container, check=False)
@@ -129,6 +136,18 @@ def labs(deployment: Deployment, cell: str) -> set[str]:
     """Containers of labs' agents in ``cell``."""
     name = f"name={deployment.name}-{cell}-lab-"
     return set(docker("ps", "--all", "--filter", name, "--format", "{{.Names}}").split())
+
+
+def fill_disk(container: str) -> None:
+    """Have nothing fit on the small disk of a lab's agent any more."""
+    # dd ends when nothing fits any more, which is what it is for.
+    script = f"dd if=/dev/zero of={_JOURNAL}/filler bs=4096 2>/dev/null; df {_JOURNAL}"
+    assert "100%" in docker("exec", container, "sh", "-c", script)
+
+
+def free_disk(container: str) -> None:
+    """Undo ``fill_disk``."""
+    docker("exec", container, "rm", f"{_JOURNAL}/filler")
 
 
 def arm_lab(container: str, point: str) -> None:

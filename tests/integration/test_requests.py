@@ -10,7 +10,7 @@ import pytest
 
 from client import BUILT_S, Api
 from deployment import Deployment
-from lab import MakeLab, until
+from lab import MakeLab, fill_disk, free_disk, labs, until
 
 pytestmark = pytest.mark.cluster
 
@@ -181,6 +181,27 @@ def test_request_without_a_good_host_fails_and_says_why(
     assert failed["reason"]["message"], failed
     assert [change["stage"] for change in failed["changes"]][-1] == "failed"
     gone(api, cell, trait, 8)
+
+
+def test_a_journal_on_a_full_disk_begins_nothing(
+    deployment: Deployment, api: Api, make_lab: MakeLab
+) -> None:
+    """A build that cannot be noted fails and says why; what runs goes on, and may be taken away."""
+    cell = deployment.cells[0]
+    trait = make_lab(cell, {"a": {}}, small_disk=True)
+    (agent,) = labs(deployment, cell)
+    first, second = (api.post(cell, on(trait, CORE)) for _ in range(2))
+    for request in (first, second):
+        api.reaches(cell, request["id"], "built")
+    fill_disk(agent)
+    failed = api.reaches(cell, api.post(cell, on(trait, CORE))["id"], "failed")
+    assert "disk is full" in failed["reason"]["message"], failed
+    api.cancel(cell, first["id"])
+    gone(api, cell, trait, 7)
+    assert api.get(cell, f"/v1/requests/{second['id']}")["stage"] == "built"
+    free_disk(agent)
+    api.reaches(cell, api.post(cell, on(trait, CORE))["id"], "built")
+    gone(api, cell, trait, 6)
 
 
 # -- asking twice
