@@ -14,7 +14,7 @@ the time in which a loss must be noticed: with the default grace, ten seconds af
 What takes longer than that to be back is marked down, and up again with its report.
 
     silence    + grace  + asking   + marking down
-    6 s        2.5 s      1 s        0.5 s     a host without power: its pongs stay away
+    6 s        2.5 s      1 s        0.5 s     a host without power: its heartbeats stay away
     0 s        4 to 8.5 s 1 s        0.5 s     a connection that was closed
     3 s        4 to 5.5 s 1 s        0.5 s     another process that died (placer.scheduler.roll_call)
 

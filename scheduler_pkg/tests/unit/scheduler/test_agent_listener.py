@@ -198,9 +198,9 @@ async def test_an_agent_that_falls_silent_is_told_apart_from_one_that_leaves(
 async def test_an_idle_agent_is_not_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its heartbeats are heard, also by a scheduler that was held up for longer than it waits."""
     for module, name, seconds in (
-        (agent_listener, "SILENT_S", 1.0),
+        (agent_listener, "SILENT_S", 0.5),
         (agent_listener, "_LOOK_S", 0.05),
-        (link, "HEARTBEAT_S", 0.2),
+        (link, "HEARTBEAT_S", 0.1),
     ):
         monkeypatch.setattr(module, name, seconds)
     ends: asyncio.Queue[bool] = asyncio.Queue()
@@ -217,9 +217,9 @@ async def test_an_idle_agent_is_not_silent(tmp_path: Path, monkeypatch: pytest.M
     async with listening(made.settings(made.authority.scheduler()), talk) as port:
         url = agent_url(f"wss://127.0.0.1:{port}")
         async with connector(tls, part)(url, 5):
-            await asyncio.sleep(2)
-            time.sleep(2)  # noqa: ASYNC251  both ends are held up
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(1)
+            time.sleep(1)  # noqa: ASYNC251  both ends are held up
+            await asyncio.sleep(0.2)
             assert ends.empty()
         assert await asyncio.wait_for(ends.get(), 5) is False
 
