@@ -331,7 +331,7 @@ def extension(certificate: x509.Certificate, kind: Any, *, critical: bool = Fals
 
 
 def test_what_processes_are_given(site: Site) -> None:
-    """An agent has no token; it and schedulers have a certificate, and an API has none."""
+    """An agent has no token and knows its own cell alone; it and schedulers have a certificate, an API has none."""
     given = site.given()
     settings = {name: tomllib.loads(found["settings"]) for name, found in given.items()}
     tls = {part: f"/run/placer/tls/{file}" for part, file in FILES.items()}
@@ -341,11 +341,13 @@ def test_what_processes_are_given(site: Site) -> None:
     assert agent["agent"]["schedulers"] == ["wss://10.0.1.1:8890"]
     assert agent["agent"]["sim_hosts_file"] == "/etc/placer/hosts.json"
     assert agent["tls"] == tls
+    assert agent["cluster"]["cells"] == [{"name": "nyc1", "region": "nyc1", "datacenter": "nyc1"}]
     scheduler = settings["nyc1-scheduler-1"]
     assert scheduler["service_token_file"] == "/run/placer/secrets/service_token"
     assert scheduler["scheduler"]["agents_port"] == 8890
     assert scheduler["scheduler"]["agents_advertise"] == "wss://10.0.1.1:8890"
     assert scheduler["tls"] == tls
+    assert [cell["name"] for cell in scheduler["cluster"]["cells"]] == list(CELLS)
     assert "tls" not in settings["nyc1-api-1"]
     assert given["nyc1-api-1"]["mounts"] == []
     folder = site.machine / "services/tls"

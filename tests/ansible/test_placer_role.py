@@ -288,6 +288,31 @@ def test_the_gate_asks_each_node_where_it_can_be_reached() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("racks", "chosen"),
+    [
+        ("a", "0"),
+        ("aa", "01"),
+        ("abc", "012"),
+        ("aabbcc", "024"),
+        ("aaab", "031"),
+        ("abcd", "012"),
+    ],
+)
+def test_a_process_knows_three_nodes_of_other_racks(racks: str, chosen: str) -> None:
+    """Those that come later, in racks that are there, change nothing."""
+    nodes = [
+        {
+            "rack": rack,
+            "listen_address": f"10.0.0.{number}",
+            "broadcast_address": f"192.0.2.{number}",
+        }
+        for number, rack in enumerate(racks)
+    ]
+    assert plugin.placer_contact_points(nodes, near=True) == [f"10.0.0.{one}" for one in chosen]
+    assert plugin.placer_contact_points(nodes, near=False) == [f"192.0.2.{one}" for one in chosen]
+
+
 def test_seconds_of_the_phases() -> None:
     """A phase ends at its mark; one that ends twice counts for both."""
     marks = [("begin", 100.0), ("image", 130.5), ("cluster", 140.5), ("services", 150.0)]

@@ -14,6 +14,9 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
+#: Nodes of a cell that a process knows by its settings.
+CONTACT_POINTS = 3
+
 #: Port of the first process of each kind; an agent does not listen.
 PORTS = {"api": 8700, "scheduler": 8790, "agent": 0}
 #: Port that a machine's first scheduler takes agents on.
@@ -170,6 +173,18 @@ def placer_secret_mounts(
     ]
 
 
+def placer_contact_points(nodes: list[dict[str, Any]], near: bool) -> list[str]:
+    """Addresses of the nodes that a process asks first for the others: three, of three racks where there are so many.
+
+    Not all of them: each node that came or went would make every process of every cell anew.
+    """
+    of_racks = {node["rack"]: node for node in reversed(nodes)}
+    first = [node for node in nodes if of_racks[node["rack"]] is node]
+    others = [node for node in nodes if of_racks[node["rack"]] is not node]
+    address = "listen_address" if near else "broadcast_address"
+    return [node[address] for node in (first + others)[:CONTACT_POINTS]]
+
+
 def placer_gate_arguments(cells: list[dict[str, Any]], region: str, skip: list[str]) -> list[str]:
     """Arguments that name every node but `skip` to `placer cluster wait`, with the address to ask it at from inside `region`."""
     arguments = []
@@ -222,6 +237,7 @@ class FilterModule:
         return {
             "placer_agents_urls": placer_agents_urls,
             "placer_batches": placer_batches,
+            "placer_contact_points": placer_contact_points,
             "placer_docker_host_parts": placer_docker_host_parts,
             "placer_gate_arguments": placer_gate_arguments,
             "placer_history_mount": placer_history_mount,

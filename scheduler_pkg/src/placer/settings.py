@@ -26,7 +26,8 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,30}")
 class Cell(Struct, frozen=True, forbid_unknown_fields=True):
     """A cell as its peers see it: exactly one Cassandra datacenter and its schedulers.
 
-    ``contact_points`` are private addresses for the process's own region, WAN addresses for others.
+    ``contact_points`` are some of its nodes, of several racks: private addresses for the process's own
+    region, WAN addresses for others. An agent has none.
     ``host_buckets`` is the number of ``host_view`` partitions: at least hosts / 256. It cannot be
     changed later. ``schedulers`` are base URLs of the scheduler processes.
     """
@@ -34,7 +35,7 @@ class Cell(Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     region: str
     datacenter: str
-    contact_points: tuple[str, ...]
+    contact_points: tuple[str, ...] = ()
     host_buckets: int = 16
     schedulers: tuple[str, ...] = ()
     replication: int = 3
@@ -468,6 +469,10 @@ def check(settings: Settings) -> None:
             settings.store is not None
             and settings.store.request_timeout_s >= cluster.claim_deadline_s,
             "store.request_timeout_s must be below cluster.claim_deadline_s",
+        ),
+        (
+            settings.store is not None and any(not cell.contact_points for cell in cluster.cells),
+            "each cell needs contact_points where there is a [store]",
         ),
         (
             settings.store is not None and not 16 <= settings.store.inflight_max <= 16_384,
