@@ -12,6 +12,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Final
 
+from placer.scheduler.single_flight import hear
+
 #: Hosts of one question.
 _HOSTS_MAX: Final = 4096
 
@@ -43,7 +45,7 @@ class Elsewhere:
         if question is None or len(question.hosts) + len(hosts) > _HOSTS_MAX:
             question = self._next = _Question()
             question.answer = asyncio.create_task(self._put(question))
-            question.answer.add_done_callback(_seen)
+            question.answer.add_done_callback(hear)
         for host in hosts:
             question.hosts[host] = agent or question.hosts.get(host, "")
         # Whoever gives up waiting leaves the answer to the others.
@@ -55,9 +57,3 @@ class Elsewhere:
             if self._next is question:
                 self._next = None
             return await self._ask_peers(question.hosts)
-
-
-def _seen(answer: asyncio.Task[dict[str, str]]) -> None:
-    """A failure that nobody waits for any more is nobody's."""
-    if not answer.cancelled():
-        answer.exception()

@@ -6,13 +6,13 @@ buckets that it speaks against are only read later than the others, and fewer of
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 
 from placer.errors import StoreError
 from placer.model.hint import BucketHint, hint_of
 from placer.model.host_view import HostView
+from placer.scheduler.single_flight import SingleFlight
 from placer.store.hints import HintStore
 
 
@@ -52,7 +52,7 @@ class Hints:
         self._clock = clock
         self._known: dict[int, BucketHint] = {}
         self._until = float("-inf")
-        self._reading: asyncio.Task[None] | None = None
+        self._reads: SingleFlight[str, None] = SingleFlight()
 
     @property
     def known(self) -> dict[int, BucketHint]:
@@ -62,10 +62,7 @@ class Hints:
     async def fresh(self) -> dict[int, BucketHint]:
         """Hints not older than ``keep_s``, or the last ones where the store does not answer."""
         if self._clock() >= self._until:
-            if self._reading is None:
-                self._reading = asyncio.get_running_loop().create_task(self._read())
-            # Whoever gives up must not take the read from the others.
-            await asyncio.shield(self._reading)
+            await self._reads.join("hints", self._read)
         return self._known
 
     async def _read(self) -> None:
@@ -75,4 +72,3 @@ class Hints:
             pass  # tried again once keep_s is over, like any other stale hint
         finally:
             self._until = self._clock() + self._keep_s
-            self._reading = None

@@ -8,7 +8,6 @@ for the same host ends what was begun, by this process or another.
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -21,6 +20,7 @@ from placer.errors import Conflict, PlacerError
 from placer.model import ids, networks
 from placer.model.records import ClaimState, HostRow
 from placer.model.resource_classes import ADDRESS
+from placer.scheduler.single_flight import SingleFlight
 from placer.settings import Scheduler
 from placer.store.base import CellStore
 
@@ -45,7 +45,7 @@ class Slices:
         self._donors_max = settings.network_donors_max
         self._deadline_s = deadline_s
         # One refill a host and network at a time in this process: the rest wait for the same.
-        self._running: dict[tuple[str, str, int], asyncio.Task[HostRow | Refusal]] = {}
+        self._refills: SingleFlight[tuple[str, str, int], HostRow | Refusal] = SingleFlight()
 
     async def refill(self, host: str, network: str, wanted: int = 1) -> HostRow | Refusal:
         """The host's row with ``wanted`` free addresses in its slice of ``network``, if it can be.
@@ -54,19 +54,9 @@ class Slices:
         can be had the row has these; where none, the answer says why. Raises Conflict or StoreError
         when it could not be done now: nothing is lost, call again.
         """
-        key = (host, network, wanted)
-        task = self._running.get(key)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._refill(host, network, wanted))
-            self._running[key] = task
-            task.add_done_callback(lambda done: self._ended(key, done))
-        # A caller that gives up must not take the others' refill with it.
-        return await asyncio.shield(task)
-
-    def _ended(self, key: tuple[str, str, int], task: asyncio.Task[HostRow | Refusal]) -> None:
-        self._running.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # heard, even if nobody waits any more
+        return await self._refills.join(
+            (host, network, wanted), lambda: self._refill(host, network, wanted)
+        )
 
     async def _refill(self, host: str, network: str, wanted: int) -> HostRow | Refusal:
         """Take, then follow. Rounds end early: only a pool that others moved asks for another."""

@@ -7,9 +7,8 @@ instead. Its views are then as old as that read: they may be stale in any case, 
 
 from __future__ import annotations
 
-import asyncio
-
 from placer.model.host_view import HostView
+from placer.scheduler.single_flight import SingleFlight
 from placer.store.base import CellStore
 
 
@@ -18,7 +17,7 @@ class SharedReads:
 
     def __init__(self, store: CellStore) -> None:
         self._store = store
-        self._running: dict[int, asyncio.Task[list[HostView]]] = {}
+        self._reads: SingleFlight[int, list[HostView]] = SingleFlight()
 
     @property
     def cell(self) -> str:
@@ -30,15 +29,4 @@ class SharedReads:
 
     async def read_views(self, bucket: int) -> list[HostView]:
         """All views of ``bucket``; not to be changed by the caller. Raises StoreError."""
-        task = self._running.get(bucket)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._store.read_views(bucket))
-            self._running[bucket] = task
-            task.add_done_callback(lambda done: self._ended(bucket, done))
-        # Whoever gives up must not take the read from the others.
-        return await asyncio.shield(task)
-
-    def _ended(self, bucket: int, task: asyncio.Task[list[HostView]]) -> None:
-        self._running.pop(bucket, None)
-        if not task.cancelled():
-            task.exception()  # heard, even if nobody waits any more
+        return await self._reads.join(bucket, lambda: self._store.read_views(bucket))
