@@ -47,8 +47,13 @@ _REPORT_TIMEOUT_S: Final = 60.0
 _SPARE_FILES: Final = 200
 
 
-def idle_writes(*, agents: int, idle_s: float, hosts_each: int = 1) -> dict[str, float]:
+def idle_writes(
+    *, agents: int, idle_s: float, hosts_each: int = 1, at_once: int = 0
+) -> dict[str, float]:
     """Rows written for each host and minute while all agents are connected and report once more.
+
+    All agents share one process here, which thousands of handshakes at once keep from its heartbeats:
+    ``at_once`` bounds how many agents are on their way (0: all may be), as if each had a processor.
 
     Also: seconds until all were connected and reported, and until all were back after every
     connection broke at once; how often a host was marked down meanwhile, and how many are in the end;
@@ -60,8 +65,9 @@ def idle_writes(*, agents: int, idle_s: float, hosts_each: int = 1) -> dict[str,
     with tempfile.TemporaryDirectory() as folder:
         authority = Authority(Path(folder))
         tls = authority.scheduler()
+        gate = asyncio.Semaphore(at_once or agents)
         fleet = [
-            _Agent(f"wss://127.0.0.1:{agents_port}", number, hosts_each, authority)
+            _Agent(f"wss://127.0.0.1:{agents_port}", number, hosts_each, authority, gate)
             for number in range(agents)
         ]
         process = subprocess.Popen(
@@ -121,13 +127,16 @@ async def _measure(url: str, fleet: list[_Agent], each: int, idle_s: float) -> d
 class _Agent:
     """One agent with its hosts: connected, reconnected as an agent does, reporting when told."""
 
-    def __init__(self, url: str, number: int, hosts: int, authority: Authority) -> None:
+    def __init__(
+        self, url: str, number: int, hosts: int, authority: Authority, gate: asyncio.Semaphore
+    ) -> None:
         #: Reports at the start of a connection, and those asked for later.
         self.reported = self.reports = 0
         self._rng = random.Random(number)
         self._settings = Agent(name=f"a{number}", journal_dir=Path("unused"))
         self._tls = authority.agent(self._settings.name, f"h{number}-*", cell=CELL)
         self._url = agent_url(url)
+        self._gate = gate
         self._hosts = tuple(
             HostReport(f"h{number}-{one}", {"VCPU": Inventory(total=8)}) for one in range(hosts)
         )
@@ -158,9 +167,10 @@ class _Agent:
 
     async def _once(self, timeout_s: float) -> None:
         # Made for each connection: those of thousands would be most of this process's memory.
-        connect = connector(client_context(self._tls), self._settings)
-        async with connect(self._url, timeout_s) as socket_:
-            self._socket = socket_
+        async with contextlib.AsyncExitStack() as on_its_way, contextlib.AsyncExitStack() as open_:
+            await on_its_way.enter_async_context(self._gate)
+            connect = connector(client_context(self._tls), self._settings)
+            self._socket = socket_ = await open_.enter_async_context(connect(self._url, timeout_s))
             link = Link(
                 socket_,
                 lambda orders: None,
@@ -173,6 +183,7 @@ class _Agent:
             try:
                 await link.report(self._hosts, _REPORT_TIMEOUT_S)
                 self.reported += 1
+                await on_its_way.aclose()
                 waiting = asyncio.create_task(self._reconcile_s.wait())
                 await asyncio.wait({reader, waiting}, return_when=asyncio.FIRST_COMPLETED)
                 waiting.cancel()
