@@ -178,7 +178,8 @@ def test_request_without_a_good_host_fails_and_says_why(
     trait = make_lab(cell, {"bad": {}}, failing=True)
     accepted = api.post(cell, on(trait, CORE))
     failed = api.reaches(cell, accepted["id"], "failed")
-    assert failed["reason"]["message"], failed
+    assert failed["reason"]["code"] == "build_failed", failed
+    assert failed["reason"]["message"].startswith("Build failed on "), failed
     assert [change["stage"] for change in failed["changes"]][-1] == "failed"
     gone(api, cell, trait, 8)
 
@@ -195,7 +196,7 @@ def test_a_journal_on_a_full_disk_begins_nothing(
         api.reaches(cell, request["id"], "built")
     fill_disk(agent)
     failed = api.reaches(cell, api.post(cell, on(trait, CORE))["id"], "failed")
-    assert "disk is full" in failed["reason"]["message"], failed
+    assert "database or disk is full" in failed["reason"]["message"], failed
     api.cancel(cell, first["id"])
     gone(api, cell, trait, 7)
     assert api.get(cell, f"/v1/requests/{second['id']}")["stage"] == "built"

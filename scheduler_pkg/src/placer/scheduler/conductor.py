@@ -32,10 +32,10 @@ from placer.model.moves import settled_stage
 from placer.model.records import HostRow, Record
 from placer.model.request import Reason, Request, Stage, Timings
 from placer.model.work import Work
+from placer.scheduler import refusals
 from placer.scheduler.claimer import Effort
 from placer.scheduler.moving import Moving
 from placer.scheduler.placing import Placing
-from placer.scheduler.refusals import worth_waiting
 from placer.scheduler.releasing import Releasing
 from placer.scheduler.targets import Placed
 from placer.scheduler.turns import Turns
@@ -282,7 +282,10 @@ class Conductor:
     async def _record_reason(self, request: Request, reason: Reason, effort: Effort) -> Request:
         """Refuse; or wait, if a later try may end otherwise and the deadline allows one."""
         cost = self._cost(request, effort)
-        waits = worth_waiting(reason, request) and self._requests.now_ms < request.deadline_ms
+        waits = (
+            refusals.worth_waiting(reason, request) and self._requests.now_ms < request.deadline_ms
+        )
+        reason = refusals.after(request.reason, reason)
         if waits:
             if request.reason is not None and request.reason.code == reason.code:
                 return request

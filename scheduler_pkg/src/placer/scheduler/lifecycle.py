@@ -22,6 +22,7 @@ from placer.model.instance import InstanceState
 from placer.model.messages import GuestState
 from placer.model.records import HostRow, Record
 from placer.model.request import Move, MoveKind, Placement, Request, Stage
+from placer.scheduler import refusals
 from placer.scheduler.background import Background
 from placer.scheduler.claimer import Writer
 from placer.scheduler.hosts import seen_of
@@ -236,6 +237,7 @@ class Lifecycle:
         changed = {
             "placements": tuple(p for p in request.placements if p.claim != record.id),
             "tried": tuple(dict.fromkeys((*request.tried, row.host))),
+            "reason": refusals.not_built(why),
         }
         if request.stage is Stage.ACCEPTED:
             return (await self._requests.change(request, Stage.ACCEPTED, why, **changed)).stands

@@ -93,12 +93,33 @@ def trouble(error: Exception) -> Reason:
     return Reason(CELL_UNREACHABLE, text)
 
 
+def not_built(why: str) -> Reason:
+    """A host did not build it, and ``why``; another is looked for."""
+    words = why[:1].upper() + why[1:].rstrip(".") + "."
+    return Reason(BUILD_FAILED, words, remedy="Put that right, or ask again for another place.")
+
+
+def after(earlier: Reason | None, reason: Reason) -> Reason:
+    """``reason``, but for a request whose build failed before: then with why that was, first of all.
+
+    That no other host can take it is the smaller part of the trouble.
+    """
+    if earlier is None or earlier.code != BUILD_FAILED:
+        return reason
+    return msgspec.structs.replace(
+        reason,
+        code=BUILD_FAILED,
+        message=f"{earlier.message} {reason.message}",
+        remedy=f"{earlier.remedy} {reason.remedy}".strip(),
+    )
+
+
 def no_alternates(request: Request) -> Reason:
     return Reason(
         BUILD_FAILED,
-        f"The build failed on {len(request.tried)} hosts; no alternate is left and the request's "
+        f"No alternate is left after {len(request.tried)} hosts that failed it, and the request's "
         "deadline has passed.",
-        remedy="Ask for alternates, or with a longer deadline_s; and see why builds fail.",
+        remedy="Ask for alternates, or with a longer deadline_s.",
     )
 
 

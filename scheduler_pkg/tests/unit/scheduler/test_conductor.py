@@ -325,6 +325,22 @@ def test_after_the_last_alternate(deadline_s: float, stage: Stage) -> None:
     play(scenario, agents=True)
 
 
+def test_a_request_whose_only_host_fails_says_why() -> None:
+    """Not that no other host fits: that is the smaller part of the trouble."""
+
+    async def scenario(world: World) -> None:
+        await world.host("h1")
+        world.failing = lambda host: True
+        asked = await world.ask()
+        await asyncio.sleep(20)
+        done = world.stored(asked)
+        assert done.reason is not None
+        assert (done.stage, done.reason.code) == (Stage.FAILED, "build_failed")
+        assert done.reason.message.startswith("Build failed on h1: it did not boot. ")
+
+    play(scenario, agents=True)
+
+
 def test_no_further_host_is_chosen_when_alternates_and_deadline_are_used_up() -> None:
     """One alternate was asked for: the third host is not touched."""
 
@@ -336,7 +352,10 @@ def test_no_further_host_is_chosen_when_alternates_and_deadline_are_used_up() ->
         asked = await world.ask(alternates=1)
         await asyncio.sleep(20)
         done = world.stored(asked)
-        assert (done.stage, done.reason and done.reason.code) == (Stage.FAILED, "build_failed")
+        assert done.reason is not None
+        assert (done.stage, done.reason.code) == (Stage.FAILED, "build_failed")
+        assert done.reason.message.startswith("Build failed on h"), done.reason
+        assert "No alternate is left after 2 hosts" in done.reason.message
         assert len(done.tried) == 2
 
     play(scenario, agents=True)
