@@ -61,7 +61,7 @@ class Process:
     async def kill(self) -> None:
         for task in self.clients:
             task.cancel()
-        for refill in self.slices._running.values():
+        for refill in self.slices._refills._running.values():
             refill.cancel()
         await self.writer.close(0.0)
         await asyncio.gather(*self.clients, return_exceptions=True)
