@@ -166,9 +166,9 @@ class _Agent:
             await asyncio.sleep(reconnect_delay_s(self._settings, 1, failures, self._rng))
 
     async def _once(self, timeout_s: float) -> None:
-        # Made for each connection: those of thousands would be most of this process's memory.
         async with contextlib.AsyncExitStack() as on_its_way, contextlib.AsyncExitStack() as open_:
             await on_its_way.enter_async_context(self._gate)
+            # Made for each connection: those of thousands would be most of this process's memory.
             connect = connector(client_context(self._tls), self._settings)
             self._socket = socket_ = await open_.enter_async_context(connect(self._url, timeout_s))
             link = Link(

@@ -13,6 +13,18 @@ from placer.scheduler.wanted import Wanted
 from placer.settings import Scheduler
 from placer.store.instances import Change
 
+#: The settings file of a process that speaks to nobody; what follows is of its cell, or a part of its own.
+BARE_SETTINGS = """\
+process = "nyc1-x-1"
+cell = "nyc1"
+[cluster]
+deployment = "demo"
+[[cluster.cells]]
+name = "nyc1"
+region = "nyc"
+datacenter = "nyc1"
+"""
+
 
 def row(
     name: str = "h1",

@@ -10,34 +10,15 @@ from placer import settings as config
 from placer.errors import InvalidInput
 from placer.store import bootstrap
 
+from ..factories import BARE_SETTINGS
+
 
 def test_cell_of_the_deployment_is_not_forgotten(tmp_path: Path) -> None:
     """Its keyspace holds the claims of hosts that are in use; the answer names it and says what to do first."""
     (tmp_path / "db").write_text("secret")
-    (tmp_path / "token").write_text("token")
     path = tmp_path / "placer.toml"
-    path.write_text(
-        f"""
-process = "forget"
-cell = "nyc1"
-service_token_file = "{tmp_path}/token"
-
-[cluster]
-deployment = "demo"
-
-[[cluster.cells]]
-name = "nyc1"
-region = "nyc"
-datacenter = "nyc1"
-contact_points = ["127.0.0.1"]
-host_buckets = 16
-replication = 1
-
-[store]
-username = "placer_admin"
-password_file = "{tmp_path}/db"
-"""
-    )
+    store = f'[store]\nusername = "placer_admin"\npassword_file = "{tmp_path}/db"\n'
+    path.write_text(BARE_SETTINGS + 'contact_points = ["127.0.0.1"]\n' + store)
     with pytest.raises(InvalidInput, match="nyc1") as refused:
         bootstrap.forget(config.load(path), "nyc1")
     assert "inventory" in refused.value.remedy
