@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from placer.agents.division import HostPart
 from placer.replay import fleet
 from roles.cassandra_schema.filter_plugins import cassandra_schema_rebuilds as schema_plugin
 from roles.placer.filter_plugins import placer_processes as plugin
+from roles.placer.library import placer_files as files_module
 from roles.placer.lookup_plugins import placer_checksum as checksum_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -391,3 +393,21 @@ def test_files_are_written_once_and_with_their_mode(tmp_path: Path) -> None:
     (folder / "token").chmod(0o444)
     assert run_files(tmp_path, **wanted)["written"] == ["token"]
     assert sorted(path.name for path in folder.iterdir()) == ["token"]
+
+
+def test_hosts_that_share_a_machine_may_write_the_same_file_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One writes the whole file while another is about to: neither fails, and nothing of theirs stays behind."""
+    path, chmod, others = tmp_path / "ca.crt", os.chmod, ["second\n"]
+
+    def overtaken(part: str, mode: int) -> None:
+        if others:
+            files_module.write(str(path), others.pop(), 0o400, os.geteuid())
+            assert path.read_text() == "second\n"
+        chmod(part, mode)
+
+    monkeypatch.setattr(os, "chmod", overtaken)
+    files_module.write(str(path), "first\n", 0o400, os.geteuid())
+    assert path.read_text() == "first\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["ca.crt"]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -72,14 +73,18 @@ def read(path: str) -> str | None:
 
 def write(path: str, content: str, mode: int, owner: int) -> None:
     """Replace a file as a whole. It has its mode from the beginning: a secret is never open to others."""
-    part = path + ".part"
-    if os.path.exists(part):
+    # A name of its own: hosts of an inventory may share a machine, and then write the same file at the same moment.
+    folder, name = os.path.split(path)
+    handle, part = tempfile.mkstemp(dir=folder, prefix=f".{name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+        os.chmod(part, mode)
+        os.chown(part, owner, -1)
+        os.rename(part, path)
+    except BaseException:
         os.remove(part)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(content)
-    os.chmod(part, mode)
-    os.chown(part, owner, -1)
-    os.rename(part, path)
+        raise
 
 
 def differs(path: str, content: str, mode: int, owner: int) -> bool:
