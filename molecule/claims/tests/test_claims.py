@@ -88,20 +88,20 @@ def test_manifests_over_all_cells_are_won_whole(
     those that lose have none. What a race leaves over is had by whoever asks next, to the last unit and not beyond."""
     cells = deployment.cells
     capacity = HOSTS * UNITS
-    asked = []
-    for number in range(2 * capacity):
+
+    def manifest(number: int) -> tuple[str, dict[str, Any]]:
+        """For a group of its own, as the members that one has keep the next from their cells."""
         home = cells[number % len(cells)]
-        group = api.group(home, "anti-affinity", "cell")
-        body = {
+        return home, {
             "resources": {"VCPU": 1},
             "required_traits": [scarce],
-            "server_group": group,
+            "server_group": api.group(home, "anti-affinity", "cell"),
             "cells": cells,
             "count": len(cells),
             "deadline_s": DEADLINE_S,
         }
-        asked.append((home, body))
-    done = race(api, asked)
+
+    done = race(api, [manifest(number) for number in range(2 * capacity)])
     won = [one for one in done if one["stage"] in PLACED]
     for one in won:
         assert sorted(place["cell"] for place in one["placements"]) == cells
@@ -109,7 +109,7 @@ def test_manifests_over_all_cells_are_won_whole(
     for cell in cells:
         assert api.free(cell, scarce, "VCPU") == capacity - len(won)
     for number in range(len(won), capacity + 1):
-        alone = api.ask(*asked[number])
+        alone = api.ask(*manifest(number))
         assert (alone["stage"] in PLACED) == (number < capacity), alone
     for cell in cells:
         assert api.free(cell, scarce, "VCPU") == 0
