@@ -7,7 +7,9 @@ server, with its name, addresses and settings, and one variable more: the place 
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import random
 import re
 import signal
 import time
@@ -53,10 +55,12 @@ def lab(
     *,
     failing: bool = False,
     small_disk: bool = False,
-) -> Iterator[None]:
-    """An agent of ``cell`` that plays ``hosts``; with ``failing`` every build fails.
+    stranger: bool = False,
+) -> Iterator[str]:
+    """An agent of ``cell`` that plays ``hosts``, its container's name; with ``failing`` every build fails.
 
-    With ``small_disk`` its journal is on a disk of its own that ``fill_disk`` can fill.
+    With ``small_disk`` its journal is on a disk of its own that ``fill_disk`` can fill. The certificate of a
+    ``stranger`` is another authority's; its address was hardly anybody's before, as one is told once an hour.
     """
     like = deployment.containers[f"{deployment.name}-{cell}-agent-1"]
     name = f"{cell}-lab-{uuid.uuid4().hex[:6]}"
@@ -68,7 +72,8 @@ def lab(
     )
     folder.chmod(0o755)
     names = [host["name"] for host in hosts]
-    tls = Authority(folder, deployment.run_dir / "pki").agent(name, *names, cell=cell)
+    authority = Authority(folder, None if stranger else deployment.run_dir / "pki")
+    tls = authority.agent(name, *names, cell=cell)
     files = {"/run/placer/tls/tls.crt": tls.certificate, "/run/placer/tls/tls.key": tls.key}
     files["/etc/placer/placer.toml"] = folder / f"{name}.toml"
     files["/etc/placer/hosts.json"] = folder / f"{name}.json"
@@ -84,8 +89,9 @@ def lab(
         disk = ["--volume", f"{journal}:{_JOURNAL}"]
         if small_disk:
             disk = ["--mount", f"type=tmpfs,dst={_JOURNAL},tmpfs-size=4m,tmpfs-mode=1777"]
-        _run(like, container, files, extra=disk, skip=_JOURNAL)
-        yield
+        addresses = _unused_address(like) if stranger else {}
+        _run(like, container, files, extra=disk, skip=_JOURNAL, addresses=addresses)
+        yield container
     finally:
         docker("rm", "--force", container, check=False)
 
@@ -240,8 +246,12 @@ def _run(
     *,
     extra: list[str],
     skip: str,
+    addresses: dict[str, str],
 ) -> None:
-    """Start ``container`` as ``like`` is, with ``files`` in the place of its own."""
+    """Start ``container`` as ``like`` is, with ``files`` in the place of its own.
+
+    ``addresses``: by network, where it is not to be the engine's choice.
+    """
     config, host_config = like["Config"], like["HostConfig"]
     mounts = [f"{path}:{target}:ro" for target, path in files.items()]
     mounts += [
@@ -250,7 +260,6 @@ def _run(
         for mount in like["Mounts"]
         if mount["Destination"] not in files and mount["Destination"] != skip
     ]
-    networks = list(like["NetworkSettings"]["Networks"])
     arguments = ["--name", container, "--user", config["User"], "--read-only", "--tmpfs", "/tmp"]
     arguments += ["--init", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
     arguments += ["--memory", str(host_config["Memory"])]
@@ -258,14 +267,11 @@ def _run(
         arguments += ["--label", f"{key}={value}"]
     for mount in mounts:
         arguments += ["--volume", mount]
-    if "--ip" not in extra:
-        arguments += ["--network", networks[0]]
+    first, *others = like["NetworkSettings"]["Networks"]
+    arguments += ["--network", first, *_at(addresses, first)]
     docker("create", *arguments, *extra, like["Image"], *config["Cmd"])
-    for name in networks[1:]:
-        held = like["NetworkSettings"]["Networks"][name]
-        fixed = (held.get("IPAMConfig") or {}).get("IPv4Address")
-        address = ["--ip", fixed] if fixed and "--ip" in extra else []
-        docker("network", "connect", *address, name, container)
+    for name in others:
+        docker("network", "connect", *_at(addresses, name), name, container)
     docker("start", container)
 
 
@@ -273,14 +279,25 @@ def _run_again(like: dict[str, Any], container: str, point: str) -> None:
     """``container`` made anew as ``like``, with a place to die at."""
     docker("rm", "--force", container, check=False)
     fatal = ["--env", f"PLACER_FAIL_POINT={point}"] if point else []
-    _run(like, container, {}, extra=[*fatal, *_addresses(like)], skip="")
+    _run(like, container, {}, extra=fatal, skip="", addresses=_addresses(like))
 
 
-def _addresses(like: dict[str, Any]) -> list[str]:
-    """The first network with the address that the others know it by; nothing if it has none."""
+def _addresses(like: dict[str, Any]) -> dict[str, str]:
+    """Those that the others know it by, by network; nothing of one that the engine chose."""
+    networks: dict[str, dict[str, Any]] = like["NetworkSettings"]["Networks"]
+    found = {n: (held.get("IPAMConfig") or {}).get("IPv4Address") for n, held in networks.items()}
+    return {name: address for name, address in found.items() if address}
+
+
+def _unused_address(like: dict[str, Any]) -> dict[str, str]:
+    """One of the first network that neither the deployment nor the engine gives to anybody."""
     name, held = next(iter(like["NetworkSettings"]["Networks"].items()))
-    fixed = (held.get("IPAMConfig") or {}).get("IPv4Address")
-    return ["--network", name, "--ip", fixed] if fixed else []
+    network = ipaddress.ip_network(f"{held['IPAddress']}/{held['IPPrefixLen']}", strict=False)
+    return {name: str(network[random.randrange(128, 240)])}
+
+
+def _at(addresses: dict[str, str], network: str) -> list[str]:
+    return ["--ip", addresses[network]] if network in addresses else []
 
 
 def _inspected(container: str) -> dict[str, Any]:

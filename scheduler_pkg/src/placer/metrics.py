@@ -60,6 +60,11 @@ outcomes_lost = Counter(
     "placer_outcomes_lost_total", "Decisions whose request somebody else had changed meanwhile."
 )
 resumed = Counter("placer_requests_resumed_total", "Requests taken over from a silent process.")
+agents_refused = Counter(
+    "placer_agents_refused_total",
+    "Agents sent away, at the TLS handshake, for their certificate, at their hello or for a message.",
+    ["cell", "stage"],
+)
 host_writes = Counter(
     "placer_host_writes_total",
     "Rows to be written because an agent reported something new or left; idle hosts write none.",

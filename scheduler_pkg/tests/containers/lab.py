@@ -140,7 +140,7 @@ class Lab:
             tls=self._authority.scheduler(),
             scheduler=Scheduler(listen="127.0.0.1", agents_port=0),
         )
-        async with listening(settings, self._converse) as port:
+        async with listening(settings, self._converse, lambda *_: None) as port:
             self._url = f"wss://127.0.0.1:{port}"
             yield
 
@@ -327,6 +327,8 @@ class Lab:
     async def host(self, row: object) -> None: ...
 
     async def refused(self, row: object, agent: str, why: str) -> None: ...
+
+    async def turned_away(self, who: str, why: str) -> None: ...
 
     async def guest(self, row: object, state: GuestState) -> None:
         self.states.append(state)

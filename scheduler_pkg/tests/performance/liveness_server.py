@@ -73,6 +73,8 @@ class _Rows:
 
     async def refused(self, row: HostRow, agent: str, why: str) -> None: ...
 
+    async def turned_away(self, who: str, why: str) -> None: ...
+
     async def guest(self, row: HostRow, state: GuestState) -> None: ...
 
 
@@ -118,7 +120,7 @@ def _serve(port: int, settings: Settings) -> None:
             deadline_s=10.0,
         )
         task = asyncio.create_task(hub.run())
-        async with listening(settings, hub.serve):
+        async with listening(settings, hub.serve, lambda *_: None):
             yield
         task.cancel()
 

@@ -13,11 +13,12 @@ from msgspec import Struct
 
 _EVENTS: Final = uuid.UUID("0b3c1f6e-5c0e-4a0e-9a43-0c5f2f8b7a11")
 
-#: The types there are: ``instance.<state>``, ``host.<status>``, and that an agent wanted to serve a host
-#: that is not its own.
+#: The types there are: ``instance.<state>``, ``host.<status>``, that an agent wanted to serve a host that
+#: is not its own, and that somebody wanted to be an agent of a cell and is none.
 INSTANCE: Final = "instance."
 HOST: Final = "host."
 REFUSED: Final = "host.refused"
+AGENT_REFUSED: Final = "agent.refused"
 
 
 class Event(Struct, frozen=True, omit_defaults=True):

@@ -6,12 +6,9 @@ import asyncio
 from typing import Final, Protocol
 
 import msgspec
-import structlog
 
 from placer.identity import Identity
 from placer.model.messages import HEARTBEAT_S, FromAgent, HostReport, Refused, ToAgent
-
-log = structlog.get_logger(__name__)
 
 #: Messages of one agent handled at once.
 _INFLIGHT_MAX: Final = 256
@@ -125,7 +122,6 @@ async def part(transport: Transport, why: str) -> None:
     """Say why, if anything, and close; the other end may be gone already."""
     try:
         if why:
-            log.error("agent_refused", why=why)
             await _send(transport, Refused(message=why))
         async with asyncio.timeout(_SEND_TIMEOUT_S):
             await transport.close()

@@ -53,6 +53,9 @@ class Events(Protocol):
     async def refused(self, row: HostRow, agent: str, why: str) -> None:
         """``agent`` wanted to serve the host and may not; for readers of events only."""
 
+    async def turned_away(self, who: str, why: str) -> None:
+        """``who`` wanted to be an agent of the cell and may not; for readers of events only."""
+
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """How the instance of a claim on the row is now: it stopped, runs again, or was lost.
 

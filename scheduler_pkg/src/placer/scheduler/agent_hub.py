@@ -16,7 +16,6 @@ agent gets every claim of its hosts after each report.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -75,6 +74,7 @@ from placer.scheduler.agent_steps import Steps
 from placer.scheduler.guest_commands import GuestCommand, OpenCommands
 from placer.scheduler.lost_hosts import LostHosts
 from placer.scheduler.moves_shown import moving_since_ms
+from placer.scheduler.refused_agents import RefusedAgents
 from placer.scheduler.roll_call import ROLL_SILENT_S
 
 log = structlog.get_logger(__name__)
@@ -85,9 +85,6 @@ NOT_YOUR_HOST: Final = "not_your_host"
 _REPORT_WRITES_MAX: Final = 32
 _REPORT_HOSTS_MAX: Final = 1024
 _HELLO_TIMEOUT_S: Final = 10.0
-#: An agent that is refused comes again every few seconds.
-_REFUSED_AGAIN_S: Final = 3600.0
-_REFUSED_MAX: Final = 4096
 #: States of one message.
 _STATES_MAX: Final = 4096
 
@@ -139,8 +136,9 @@ class AgentHub:
         # Hosts that lists may show as they were: no more than the cell's.
         self._untold: set[str] = set()
         self._report_slots = asyncio.Semaphore(_REPORT_WRITES_MAX)
-        # When readers were told last that an agent was refused a host.
-        self._refused: dict[tuple[str, str], float] = {}
+        self._refused = RefusedAgents(
+            cell=cell, read_row=read_row, events=events, deadline_s=deadline_s
+        )
 
     # -- for the rest of the scheduler
 
@@ -232,6 +230,10 @@ class AgentHub:
 
     # -- one connection
 
+    async def turned_away(self, peer: str, why: str, stage: str) -> None:
+        """Somebody at the address ``peer`` had no certificate that makes it an agent; never raises."""
+        await self._refused.tell(peer, why, stage=stage)
+
     async def serve(self, transport: Transport, identity: Identity) -> None:
         """Talk to one agent until the connection breaks; never raises for that.
 
@@ -241,6 +243,7 @@ class AgentHub:
             connection = await self._greet(transport, identity)
         except RefuseAgent as refusal:
             await part(transport, str(refusal))
+            await self._refused.tell(identity.agent, str(refusal), stage="hello")
             return
         except Closed:
             await part(transport, "")
@@ -325,9 +328,10 @@ class AgentHub:
                 case Hello():
                     raise RefuseAgent("Say Hello once.")
         except RefuseAgent as refusal:
-            log.error("agent_refused", agent=connection.agent, why=str(refusal))
             # Before the agent hears of it, as the connection and this task end with that.
-            await self._tell_refused(connection.agent, refusal)
+            await self._refused.tell(
+                connection.agent, str(refusal), stage="message", host=refusal.host
+            )
             connection.refuse(str(refusal))
         finally:
             connection.slots.release()
@@ -465,28 +469,6 @@ class AgentHub:
         except (PlacerError, TimeoutError) as error:
             self._untold.add(row.host)
             log.warning("host_not_listed", host=row.name, why=repr(error))
-
-    async def _tell_refused(self, agent: str, refusal: RefuseAgent) -> None:
-        """Have readers of events know that ``agent`` tried to serve a host that it may not.
-
-        It tries again for ever; that is told once in ``_REFUSED_AGAIN_S`` by a process. What fails is
-        told with the next try.
-        """
-        now = asyncio.get_running_loop().time()
-        key = refusal.host, agent
-        if not refusal.host or now - self._refused.get(key, -math.inf) < _REFUSED_AGAIN_S:
-            return
-        try:
-            async with asyncio.timeout(self._deadline_s):
-                row = await self._read_row(refusal.host)
-                if row is not None:
-                    await self._events.refused(row, agent, str(refusal))
-        except (PlacerError, TimeoutError) as error:
-            log.warning("refusal_not_told", agent=agent, host=refusal.host, why=repr(error))
-            return
-        if len(self._refused) >= _REFUSED_MAX:
-            self._refused.clear()
-        self._refused[key] = now
 
     async def _write(self, host: str, operation: Operation) -> HostRow:
         """Submit an operation that no row refuses."""

@@ -143,6 +143,10 @@ class Lifecycle:
         """An agent may not serve the host."""
         await self._listing.refused(row, agent, why)
 
+    async def turned_away(self, who: str, why: str) -> None:
+        """Somebody may not be an agent of this cell."""
+        await self._listing.turned_away(who, why)
+
     async def guest(self, row: HostRow, state: GuestState) -> None:
         """The instance stopped, runs again, or was lost."""
         log.info("guest", host=row.name, claim=state.claim, state=state.state, why=state.why)

@@ -275,6 +275,21 @@ class Listing:
         told = self._event(events.REFUSED, row, None, now_ms, agent, why, now_ms)
         await self._write(Change(order=row.rev, event=told))
 
+    async def turned_away(self, who: str, why: str) -> None:
+        """Somebody wanted to be an agent of the cell and may not. Raises StoreError, Overloaded."""
+        now_ms = self._now_ms()
+        kind = events.AGENT_REFUSED
+        told = Event(
+            id=events.event_id(f"{self._home.name}/{who}", kind, now_ms),
+            type=kind,
+            at_ms=now_ms,
+            region=self._home.region,
+            cell=self._home.name,
+            by=who,
+            why=why,
+        )
+        await self._write(Change(order=now_ms * 1000, event=told))
+
     # -- pulses
 
     async def pulse(self) -> None:

@@ -338,6 +338,10 @@ class SchedulerProcess:
         notification = Notification(cell=cell, host=row.host, record=record)
         return self._background.start("notify", self._peers.notify(notification))
 
+    def turned_away(self, peer: str, why: str, stage: str) -> None:
+        """Have readers of events hear of one that wanted to be an agent; it comes again if this is lost."""
+        self._background.start("turned_away", self.hub.turned_away(peer, why, stage))
+
     async def _show_move(self, cell: str, host: str, claim: str) -> None:
         """Have lists show how far a move is: by a process of the claim's cell, whose list it is."""
         if cell != self._settings.cell:

@@ -130,7 +130,7 @@ def serve(settings: Settings) -> None:
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
-        async with process, listening(settings, process.hub.serve):
+        async with process, listening(settings, process.hub.serve, process.turned_away):
             app.state.process = process
             yield
 

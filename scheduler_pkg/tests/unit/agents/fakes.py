@@ -427,6 +427,8 @@ class Bench:
 
     async def refused(self, row: HostRow, agent: str, why: str) -> None: ...
 
+    async def turned_away(self, who: str, why: str) -> None: ...
+
     async def guest(self, row: HostRow, state: GuestState) -> None:
         self.states.append(state)
 

@@ -85,6 +85,8 @@ class Scene:
         self.hosts: list[tuple[str, str]] = []
         #: Hosts that an agent was refused, and the agent.
         self.refused_agents: list[tuple[str, str]] = []
+        #: Who was told to be no agent of the cell, and why.
+        self.turned: list[tuple[str, str]] = []
         self.others_answer: CommandDone | None = None
         self.hub = AgentHub(
             process="s1",
@@ -136,6 +138,11 @@ class Scene:
         if self.tell_errors:
             raise self.tell_errors.pop(0)
         self.refused_agents.append((row.name, agent))
+
+    async def turned_away(self, who: str, why: str) -> None:
+        if self.tell_errors:
+            raise self.tell_errors.pop(0)
+        self.turned.append((who, why))
 
     async def guest(self, row: HostRow, state: GuestState) -> None:
         if self.tell_errors:

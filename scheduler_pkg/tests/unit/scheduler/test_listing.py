@@ -187,6 +187,24 @@ def test_a_host_that_is_down_marks_what_is_on_it() -> None:
     assert shown(lists).host_status is HostSeen.UP
 
 
+def test_who_is_no_agent_is_an_event_of_the_cell() -> None:
+    """It belongs to no host and no project; each time is an event of its own."""
+    lists = MemoryLists()
+    writer = listing(lists)
+
+    async def scenario() -> None:
+        await writer.turned_away("10.0.0.7", "It is a stranger's.")
+        await asyncio.sleep(1)
+        await writer.turned_away("10.0.0.7", "It is a stranger's.")
+
+    run_simulated(scenario())
+    told = list(lists.events.values())
+    assert [(one.type, one.by, one.why) for one in told] == [
+        ("agent.refused", "10.0.0.7", "It is a stranger's.")
+    ] * 2
+    assert {(one.host, one.project, one.instance) for one in told} == {("", "", "")}
+
+
 def test_who_hears_nothing_comes_again() -> None:
     """A store that is down and a full queue are told to whoever wanted to write."""
 

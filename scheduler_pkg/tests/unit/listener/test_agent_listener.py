@@ -14,15 +14,15 @@ from cryptography import x509
 from certificates import Authority
 from placer.agents import link
 from placer.agents.link import Link, LinkLost, LinkRefused, agent_url, connector
-from placer.errors import InvalidInput, PlacerError
+from placer.errors import InvalidInput, PlacerError, StoreUnavailable
 from placer.identity import Identity, agent_of, client_context
-from placer.scheduler import agent_listener
+from placer.scheduler import agent_listener, refused_agents
 from placer.scheduler.agent_connection import Closed, Transport
 from placer.scheduler.agent_listener import listening
 from placer.settings import Agent, Cell, Cluster, Scheduler, Settings, Tls
 
 from ..agents.fakes import CELL, report, until, uuid_of
-from .hub_scene import Scene
+from ..scheduler.hub_scene import Scene
 
 
 class Place:
@@ -32,6 +32,11 @@ class Place:
         self.authority = Authority(directory)
         self.scene = Scene()
         self.url = ""
+        #: Who was turned away (address, why, stage), each time.
+        self.turned: list[tuple[str, str, str]] = []
+
+    def turn_away(self, peer: str, why: str, stage: str) -> None:
+        self.turned.append((peer, why, stage))
 
     def settings(self, tls: Tls | None) -> Settings:
         cell = Cell(name=CELL, region="r1", datacenter=CELL, contact_points=())
@@ -67,7 +72,7 @@ class Place:
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
     made = Place(tmp_path)
     settings = made.settings(made.authority.scheduler())
-    async with listening(settings, made.scene.hub.serve) as port:
+    async with listening(settings, made.scene.hub.serve, made.turn_away) as port:
         made.url = f"wss://127.0.0.1:{port}"
         yield made
 
@@ -90,6 +95,10 @@ async def test_another_authoritys_certificate_is_no_connection(
     with pytest.raises(LinkLost, match="authority that this deployment has"):
         await place.report(Tls(stranger.certificate, stranger.key, ours.ca))
     assert place.scene.hub.agents == 0
+    (peer, left, stage), (_, not_good, _) = place.turned
+    assert (peer, stage) == ("127.0.0.1", "handshake")
+    assert "it may not take this certificate for good" in left
+    assert not_good.startswith("Its certificate is not good here: ")
 
 
 async def test_a_schedulers_certificate_does_not_make_an_agent(place: Place) -> None:
@@ -111,13 +120,17 @@ async def test_no_certificate_and_no_tls_are_no_connection(place: Place) -> None
     with pytest.raises(LinkLost, match="closed without an answer"):
         async with connector(bare, part)(agent_url(place.url), 5) as socket:
             await socket.recv()
+    assert place.turned == [
+        ("127.0.0.1", "No TLS connection: http request.", "handshake"),
+        ("127.0.0.1", "No TLS connection: peer did not return a certificate.", "handshake"),
+    ]
 
 
 async def test_an_agent_leaves_a_scheduler_at_another_address(tmp_path: Path) -> None:
     """A certificate that was stolen from one address is of no use at another."""
     made = Place(tmp_path)
     settings = made.settings(made.authority.scheduler(address="127.0.0.2"))
-    async with listening(settings, made.scene.hub.serve) as port:
+    async with listening(settings, made.scene.hub.serve, made.turn_away) as port:
         made.url = f"wss://127.0.0.1:{port}"
         with pytest.raises(LinkLost, match="IP address mismatch"):
             await made.report(made.authority.agent("a1", "h1"))
@@ -131,6 +144,8 @@ async def test_an_agent_speaks_for_itself_only(place: Place, name: str, cell: st
     tls = place.authority.agent("a1", "h1")
     with pytest.raises(LinkRefused, match=r"agent a1's of cell c1|serves cell c1"):
         await place.report(tls, name, cell=cell)
+    await until(lambda: bool(place.scene.turned), "readers of events are told")
+    assert [who for who, _ in place.scene.turned] == ["a1"], "as its certificate has it"
 
 
 async def test_a_host_of_another_is_refused_and_told(place: Place) -> None:
@@ -151,6 +166,30 @@ async def test_a_certificate_without_an_agents_name_is_refused(place: Place) -> 
         tls = place.authority.give("odd", [x509.UniformResourceIdentifier(uri) for uri in uris])
         with pytest.raises(LinkLost, match="403"):
             await place.report(tls)
+    assert [one[::2] for one in place.turned] == [("127.0.0.1", "certificate")] * 2
+
+
+async def test_readers_are_told_once_of_one_that_knocks_for_ever(place: Place) -> None:
+    """Of another reason or from another address again; what could not be told is told with the next try."""
+    hub, turned = place.scene.hub, place.scene.turned
+    place.scene.tell_errors.append(StoreUnavailable("cut off"))
+    for peer, why in [("10.0.0.7", "old"), *[("10.0.0.7", "old")] * 3, ("10.0.0.7", "new")]:
+        await hub.turned_away(peer, why, "handshake")
+    assert turned == [("10.0.0.7", "old"), ("10.0.0.7", "new")]
+
+
+async def test_what_is_remembered_of_the_refused_is_bounded(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who knocks from ever new addresses fills no list of events, and others are told of an hour later."""
+    monkeypatch.setattr(refused_agents, "_TOLD_MAX", 2)
+    hub, turned = place.scene.hub, place.scene.turned
+    for number in range(5):
+        await hub.turned_away(f"10.0.0.{number}", "old", "handshake")
+    assert [who for who, _ in turned] == ["10.0.0.0", "10.0.0.1"]
+    monkeypatch.setattr(refused_agents, "_AGAIN_S", 0.0)
+    await hub.turned_away("10.0.0.9", "old", "handshake")
+    assert turned[-1] == ("10.0.0.9", "old")
 
 
 async def test_another_path_is_not_found(place: Place) -> None:
@@ -182,7 +221,7 @@ async def test_an_agent_that_falls_silent_is_told_apart_from_one_that_leaves(
     settings = made.settings(made.authority.scheduler())
     tls = client_context(made.authority.agent("a1", "h1"))
     part = Agent(name="a1", journal_dir=Path("unused"))
-    async with listening(settings, talk) as port:
+    async with listening(settings, talk, made.turn_away) as port:
         url = agent_url(f"wss://127.0.0.1:{port}")
         async with connector(tls, part)(url, 5) as socket:
             transport = socket.recv.__self__.transport  # type: ignore[attr-defined]
@@ -214,7 +253,7 @@ async def test_an_idle_agent_is_not_silent(tmp_path: Path, monkeypatch: pytest.M
     made = Place(tmp_path)
     tls = client_context(made.authority.agent("a1", "h1"))
     part = Agent(name="a1", journal_dir=Path("unused"))
-    async with listening(made.settings(made.authority.scheduler()), talk) as port:
+    async with listening(made.settings(made.authority.scheduler()), talk, made.turn_away) as port:
         url = agent_url(f"wss://127.0.0.1:{port}")
         async with connector(tls, part)(url, 5):
             await asyncio.sleep(1)
@@ -228,14 +267,16 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
     """Settings without [tls], files that are not there, a port in use."""
     made = Place(tmp_path)
     with pytest.raises(InvalidInput, match=r"need a \[tls\] part"):
-        async with listening(made.settings(None), made.scene.hub.serve):
+        async with listening(made.settings(None), made.scene.hub.serve, made.turn_away):
             pass
     gone = tmp_path / "gone.crt"
     with pytest.raises(InvalidInput, match=r"gone\.crt.*No such file"):
-        async with listening(made.settings(Tls(gone, gone, gone)), made.scene.hub.serve):
+        async with listening(
+            made.settings(Tls(gone, gone, gone)), made.scene.hub.serve, made.turn_away
+        ):
             pass
     tls = made.authority.scheduler()
-    async with listening(made.settings(tls), made.scene.hub.serve) as port:
+    async with listening(made.settings(tls), made.scene.hub.serve, made.turn_away) as port:
         settings = made.settings(tls)
         taken = Scheduler(listen="127.0.0.1", agents_port=port)
         with pytest.raises(PlacerError, match=rf"listen for agents on 127\.0\.0\.1:{port}"):
@@ -244,6 +285,7 @@ async def test_what_is_missing_is_named(tmp_path: Path) -> None:
                     process="s2", cell=CELL, cluster=settings.cluster, tls=tls, scheduler=taken
                 ),
                 made.scene.hub.serve,
+                made.turn_away,
             ):
                 pass
 
