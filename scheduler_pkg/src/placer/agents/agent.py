@@ -454,6 +454,7 @@ class Agent:
         return Action.SAY_BUILT
 
     async def _say_built(self, order: ClaimOrder) -> Action:
+        forgotten = self._journal.phase(order.claim) is None
         done = await self._step(order, StepKind.BUILT)
         if done.ok:
             failpoints.reach("agent.said_built")
@@ -461,7 +462,11 @@ class Agent:
             life = self._guests.life(order.claim)
             if order.state is ClaimState.BUILT and life is not None:
                 # Built again; or the journal was lost, and with it what was said last.
-                await self._tell(await self._states.changed(order, life.value, f"seen {life}"))
+                why = f"seen {life}"
+                if forgotten:
+                    log.error("not_in_journal", claim=order.claim, host=order.host, life=life)
+                    why = f"taken over, as the agent's journal has lost it: {why}"
+                await self._tell(await self._states.changed(order, life.value, why))
             return Action.NOTHING
         if done.reason in (_DELETING, _GONE):
             return Action.DESTROY

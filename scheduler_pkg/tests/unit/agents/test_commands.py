@@ -147,6 +147,7 @@ async def test_a_lost_journal_does_not_make_the_newest_word_look_old(tmp_path: P
     async with bench.running():
         await until(lambda: len(bench.states) > 1, "what it does now is told")
     assert bench.states[-1].state == "running"
+    assert bench.states[-1].why == "taken over, as the agent's journal has lost it: seen running"
     assert bench.states[-1].version > bench.states[0].version
 
 
