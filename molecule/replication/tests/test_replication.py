@@ -122,7 +122,7 @@ def test_global_rows_are_everywhere(deployment: Deployment, api: Api, cluster: C
                 )
 
 
-class ReadAgain(FallthroughRetryPolicy):
+class ReadAgain(FallthroughRetryPolicy):  # type: ignore[misc]  # the driver has no types
     """A node that has just started may take another for nearer than itself, until that one did not answer."""
 
     def on_read_timeout(self, *_: Any, retry_num: int, **__: Any) -> tuple[int, int | None]:

@@ -63,8 +63,10 @@ class _Entrance:
     def secure(self, transport: asyncio.BaseTransport, connection: _Connection) -> None:
         """Have ``connection`` begin once it is secure."""
         accepted = transport.get_extra_info("socket")
-        taken_over = socket.socket(fileno=os.dup(accepted.fileno()))
-        cast(asyncio.Transport, transport).abort()
+        try:
+            taken_over = socket.socket(fileno=os.dup(accepted.fileno()))
+        finally:
+            cast(asyncio.Transport, transport).abort()
         task = asyncio.get_running_loop().create_task(self._shake_hands(taken_over, connection))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -114,8 +116,9 @@ class _Connection(ServerConnection):
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self.heard_s = self.loop.time()
-        super().data_received(data)
+        if self._secure:
+            self.heard_s = self.loop.time()
+            super().data_received(data)
 
     def give_up(self) -> None:
         """Nobody answers a close: end it at once."""
@@ -156,6 +159,8 @@ def _why(error: OSError) -> str:
         return f"Its certificate is not good here: {error.verify_message}."
     if isinstance(error, ssl.SSLError) and error.reason:
         return f"No TLS connection: {error.reason.lower().replace('_', ' ')}."
+    if isinstance(error, ConnectionAbortedError):
+        return f"The TLS connection was not there after {_HANDSHAKE_S:g} s."
     return "It left before the TLS connection was there: it may not take this certificate for good."
 
 

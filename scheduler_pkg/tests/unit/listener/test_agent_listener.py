@@ -126,6 +126,24 @@ async def test_no_certificate_and_no_tls_are_no_connection(place: Place) -> None
     ]
 
 
+async def test_who_says_nothing_is_not_waited_for_for_ever(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And who leaves at once is told apart from it."""
+    monkeypatch.setattr(agent_listener, "_HANDSHAKE_S", 0.2)
+    host, port = place.url.removeprefix("wss://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    assert await asyncio.wait_for(reader.read(), 5) == b""
+    writer.close()
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.close()
+    await until(lambda: len(place.turned) == 2, "both are told")
+    assert [why.partition(":")[0] for _, why, _ in place.turned] == [
+        "The TLS connection was not there after 0.2 s.",
+        "It left before the TLS connection was there",
+    ]
+
+
 async def test_an_agent_leaves_a_scheduler_at_another_address(tmp_path: Path) -> None:
     """A certificate that was stolen from one address is of no use at another."""
     made = Place(tmp_path)
