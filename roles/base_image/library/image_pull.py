@@ -68,15 +68,8 @@ class NotPulledError(Exception):
     """The reason, in the words of the engine or the registry."""
 
 
-def named(name: str) -> tuple[str, str]:
-    """Repository and tag."""
-    repository, tag = parse_repository_tag(name)
-    return repository, tag or "latest"
-
-
-def follow(client: Any, name: str) -> None:
+def follow(client: Any, repository: str, tag: str) -> None:
     """Have the engine pull the image, and hear it out. Each wait for its next report takes the client's timeout at most."""
-    repository, tag = named(name)
     registry, _ = auth.resolve_repository_name(repository)
     credentials = auth.get_config_header(client, registry)
     response = client._post(
@@ -93,9 +86,11 @@ def follow(client: Any, name: str) -> None:
 
 def pull(client: Any, name: str) -> dict[str, Any]:
     """Pull and say how it went."""
-    before = client.find_image(*named(name))
+    repository, tag = parse_repository_tag(name)
+    tag = tag or "latest"
+    before = client.find_image(repository, tag)
     try:
-        follow(client, name)
+        follow(client, repository, tag)
     except (APIError, NotPulledError) as problem:
         reason = getattr(problem, "explanation", None) or str(problem)
         answered = any(words in reason.lower() for words in REFUSALS)
@@ -104,7 +99,7 @@ def pull(client: Any, name: str) -> dict[str, Any]:
         silent = "timed out" in str(problem)
         reason = f"nothing was heard of it for {client.timeout} s" if silent else str(problem)
         return {"changed": False, "pulled": False, "answered": False, "reason": reason}
-    after = client.find_image(*named(name))
+    after = client.find_image(repository, tag)
     return {
         "changed": (before or {}).get("Id") != (after or {}).get("Id"),
         "pulled": True,
