@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib.resources
 import re
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -40,6 +40,8 @@ _DEFAULT_PASSWORD: Final = "cassandra"  # Cassandra's own default, which we remo
 _CONNECT_TRIES: Final = 10
 _CONNECT_WAIT_S: Final = 3.0
 _STATEMENT_TIMEOUT_S: Final = 60.0
+#: Grants under way at once.
+_AT_ONCE: Final = 16
 #: After a keyspace was dropped each node looks for the grants of each of its tables, and revokes them with a
 #: quorum of every datacenter: a minute and more for twelve busy nodes of one machine.
 _AGREEMENT_TIMEOUT_S: Final = 300.0
@@ -229,6 +231,23 @@ class Bootstrap:
             except Exception as error:
                 raise StoreError(f"{what} failed: {error}.") from error
 
+    def _change_all(self, changes: Sequence[tuple[str, str]]) -> None:
+        """The same with changes (what, CQL) of different rows, some at once; not for a schema's."""
+        self._changes += [what for what, _ in changes]
+        if not self._make:
+            return
+        assert self._session is not None
+        for start in range(0, len(changes), _AT_ONCE):
+            begun = []
+            for what, cql in changes[start : start + _AT_ONCE]:
+                log.info("schema_change", change=what)
+                begun.append((what, self._session.execute_async(cql, timeout=_STATEMENT_TIMEOUT_S)))
+            for what, answer in begun:
+                try:
+                    answer.result()
+                except Exception as error:
+                    raise StoreError(f"{what} failed: {error}.") from error
+
     # -- steps
 
     def _make_superuser(self) -> None:
@@ -365,15 +384,20 @@ class Bootstrap:
                     f"CREATE ROLE {role} WITH PASSWORD = {_literal(password)} AND LOGIN = true",
                 )
             held = self._held(role)
-            for resource, cql_resource, permission in self._wanted(grants):
-                if (resource, permission) not in held:
-                    self._change(
-                        f"grant {permission} on {resource} to {role}",
-                        f"GRANT {permission} ON {cql_resource} TO {role}",
-                    )
+            # Each is written with a quorum of every datacenter, twice: one after the other they take
+            # longer than all tables.
+            missing = []
+            for resource, in_cql, permissions in self._wanted(grants):
+                if left := [one for one in permissions if (resource, one) not in held]:
+                    listed = ", ".join(left)
+                    what = f"grant {listed} on {resource} to {role}"
+                    missing.append((what, f"GRANT {listed} ON {in_cql} TO {role}"))
+            self._change_all(missing)
 
-    def _wanted(self, grants: dict[str, tuple[str, ...]]) -> Iterable[tuple[str, str, str]]:
-        """(resource as system_auth names it, resource in CQL, permission)."""
+    def _wanted(
+        self, grants: dict[str, tuple[str, ...]]
+    ) -> Iterable[tuple[str, str, tuple[str, ...]]]:
+        """(resource as system_auth names it, resource in CQL, permissions)."""
         for what, permissions in grants.items():
             kind, _, table = what.partition(".")
             keyspaces = (
@@ -384,8 +408,7 @@ class Bootstrap:
             for keyspace in keyspaces:
                 resource = f"data/{keyspace}" + (f"/{table}" if table else "")
                 in_cql = f"TABLE {keyspace}.{table}" if table else f"KEYSPACE {keyspace}"
-                for permission in permissions:
-                    yield resource, in_cql, permission
+                yield resource, in_cql, permissions
 
     def _held(self, role: str) -> set[tuple[str, str]]:
         rows = self._query(
