@@ -41,7 +41,7 @@ _CONNECT_TRIES: Final = 10
 _CONNECT_WAIT_S: Final = 3.0
 _STATEMENT_TIMEOUT_S: Final = 60.0
 #: Grants under way at once.
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 8
 #: After a keyspace was dropped each node looks for the grants of each of its tables, and revokes them with a
 #: quorum of every datacenter: a minute and more for twelve busy nodes of one machine.
 _AGREEMENT_TIMEOUT_S: Final = 300.0
