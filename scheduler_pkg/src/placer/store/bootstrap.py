@@ -232,7 +232,7 @@ class Bootstrap:
                 raise StoreError(f"{what} failed: {error}.") from error
 
     def _change_all(self, changes: Sequence[tuple[str, str]]) -> None:
-        """The same with changes (what, CQL) of different rows, some at once; not for a schema's."""
+        """The same with changes (what, CQL) that are safe to repeat and of different rows, some at once."""
         self._changes += [what for what, _ in changes]
         if not self._make:
             return
@@ -241,12 +241,17 @@ class Bootstrap:
             begun = []
             for what, cql in changes[start : start + _AT_ONCE]:
                 log.info("schema_change", change=what)
-                begun.append((what, self._session.execute_async(cql, timeout=_STATEMENT_TIMEOUT_S)))
-            for what, answer in begun:
+                answer = self._session.execute_async(cql, timeout=_STATEMENT_TIMEOUT_S)
+                begun.append((what, cql, answer))
+            for what, cql, answer in begun:
                 try:
                     answer.result()
                 except Exception as error:
-                    raise StoreError(f"{what} failed: {error}.") from error
+                    log.warning("schema_change_again", change=what, why=str(error))
+                    try:
+                        self._query(cql)  # alone; slow nodes may not have had time for so many
+                    except Exception as last:
+                        raise StoreError(f"{what} failed: {last}.") from last
 
     # -- steps
 
