@@ -107,6 +107,18 @@ class Directory:
             )
         )
 
+    def sharing(self, cell: str) -> int:
+        """How many schedulers of ``cell`` are up by the table, and at least one: who asks is one."""
+        return max(
+            1,
+            sum(
+                one.kind is ServiceKind.SCHEDULER
+                and one.cell == cell
+                and self.state(one) is ServiceState.UP
+                for one in self._services
+            ),
+        )
+
     def for_agents(self, cell: str) -> tuple[str, ...]:
         """Where agents of ``cell`` find its schedulers that are up by the table, in their order."""
         return tuple(

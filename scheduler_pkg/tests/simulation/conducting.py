@@ -239,6 +239,7 @@ class Process:
             self._worked_on,
             world.notified,
             rng=rng,
+            sharing=lambda: 1,
         )
         self.run(self.scan.run())
         self.run(self.quota_rows.run())

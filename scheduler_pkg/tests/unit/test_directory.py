@@ -167,3 +167,18 @@ async def test_a_process_announces_itself_and_its_end() -> None:
     assert last.stopped
     assert last.heard_ms > first.heard_ms
     assert msgspec.structs.replace(last, stopped=False, heard_ms=first.heard_ms) == first
+
+
+async def test_who_shares_a_cells_work_is_its_schedulers_that_are_up() -> None:
+    """Not API servers, other cells' schedulers, or those that stopped or fell silent; oneself always."""
+    scene = Scene(
+        service("s1"),
+        service("s2"),
+        service("s3", stopped=True),
+        service("s4", heard_ms=NOW_MS - 60_000),
+        service("a1", kind=ServiceKind.API),
+        service("w1", cell="c2", region="r2"),
+    )
+    assert scene.directory.sharing("c1") == 1, "the table was not read yet"
+    await scene.directory.look()
+    assert [scene.directory.sharing(cell) for cell in ("c1", "c2", "c3")] == [2, 1, 1]

@@ -46,8 +46,9 @@ log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 _MINUTE_MS: Final = 60_000
-#: Minutes of noted write sets that a pass reads beside the recent ones, until a day is behind it.
-_BACKLOG_SLOTS: Final = 64
+#: Minutes of noted write sets that a pass reads beside the recent ones, until a day is behind it. Few: a
+#: scheduler that has just started has claims to make, and what a row needs is found on the row.
+_BACKLOG_SLOTS: Final = 8
 _HORIZON_SLOTS: Final = 24 * 60
 #: Rows of claims that are read for one row of shares.
 _ROWS_MAX: Final = 256
@@ -88,8 +89,10 @@ class Recovery:
         self._history = history
         self._clock_ms = clock_ms
         self._expiry = Expiry(tell, cluster.claim_deadline_s, named=named, now_ms=clock_ms)
-        #: Old minutes not read yet, the newest of them; and old minutes that had something left.
+        #: Old minutes not read yet, the newest of them; up to which minute the last pass came; and
+        #: minutes that had something left.
         self._backlog: dict[str, int] = {}
+        self._passed: dict[str, int] = {}
         self._unfinished: dict[str, set[int]] = {}
 
     # -- a row
@@ -220,23 +223,28 @@ class Recovery:
         """
         store = await self._stores.cell(cell)
         done = Recovered()
-        for slots in _chunks(self._slots(cell), _PARALLEL):
+        newest = self._clock_ms() // _MINUTE_MS + 1
+        back, wanted = self._slots(cell, newest)
+        for slots in _chunks(wanted, _PARALLEL):
             noted = await asyncio.gather(*(store.noted_writesets(slot) for slot in slots))
             for slot, writesets in zip(slots, noted, strict=True):
                 left = await self._recover_all(store, writesets, done)
                 unfinished = self._unfinished.setdefault(cell, set())
                 (unfinished.add if left else unfinished.discard)(slot)
+        # Only now: what could not be read is read by the next pass.
+        self._backlog[cell], self._passed[cell] = back, newest
         return done
 
-    def _slots(self, cell: str) -> list[int]:
-        """Minutes to read on this pass, newest first."""
-        newest = self._clock_ms() // _MINUTE_MS + 1
-        recent = newest - int(self._cluster.record_retention_s // 60) - 2
+    def _slots(self, cell: str, newest: int) -> tuple[int, list[int]]:
+        """Where the backlog then begins, and the minutes to read on this pass, newest first."""
+        retained = int(self._cluster.record_retention_s // 60) + 2
+        # What was noted since the last pass has not been read yet, however long ago that was.
+        recent = min(newest, self._passed.get(cell, newest)) - retained
         start = self._backlog.get(cell, recent)
-        end = max(start - _BACKLOG_SLOTS, newest - _HORIZON_SLOTS)
-        self._backlog[cell] = min(start, end)
+        end = min(start, max(start - _BACKLOG_SLOTS, newest - _HORIZON_SLOTS))
+        recent = max(recent, newest - _HORIZON_SLOTS)
         slots = {*range(recent, newest + 1), *range(end, start), *self._unfinished.get(cell, ())}
-        return sorted(slots, reverse=True)
+        return end, sorted(slots, reverse=True)
 
     async def _recover_all(self, store: CellStore, writesets: list[str], done: Recovered) -> int:
         """Recover some write sets; how many are left for another pass."""

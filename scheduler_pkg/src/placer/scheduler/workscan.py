@@ -8,16 +8,18 @@ it takes the request by one LWT and goes on where the log says it stands. Taking
 so the former worker, should it be only slow, loses its next LWT and gives back what it claimed. Two
 finders may both try: the LWT picks one. A crash at any point leaves the row for the next pass.
 
-What is read: partitions of (shard, slot of time). The newest few each pass; an older one only if it
-was seen with rows in it; and at start, backwards through the horizon, a few slots a pass. Nothing
-here grows with the fleet or with the number of requests that are done.
+What is read: partitions of (shard, slot of time). Each pass reads from where the one before ended; an
+older slot only if it was seen with rows in it; and after a start, or when the log did not answer for
+long, backwards through the horizon: the last hour in a few passes, the rest slowly beside the work of
+the day. Nothing here grows with the fleet or with the number of requests that are done. The more
+processes the cell has, the more seldom each scans: together they look as often as one would.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -38,8 +40,11 @@ log = structlog.get_logger(__name__)
 _LATE_S: Final = 15
 #: A row whose request is not there (yet) by then never gets one.
 _ORPHAN_S: Final = 60
-#: Older slots read in a pass after the start; requests taken in a pass; reads at once.
-_BACK_SLOTS: Final = 64
+#: Slots of the last hour, and older ones, that are read in a pass until the horizon is reached.
+_BACK_SLOTS: Final = 60
+_BACK_SLOTS_OLD: Final = 2
+_HOUR_SLOTS: Final = 3600 // SLOT_S
+#: Requests taken in a pass; reads at once.
 _TAKEN_MAX: Final = 256
 _AT_ONCE: Final = 16
 
@@ -61,7 +66,9 @@ class WorkScan:
         notify: Notify,
         *,
         rng: random.Random,
+        sharing: Callable[[], int],
     ) -> None:
+        """``sharing``: how many processes, this one included, scan the cell now."""
         self._settings = settings
         self._store = store
         self._stores = stores
@@ -70,16 +77,19 @@ class WorkScan:
         self._worked_on = worked_on
         self._notify = notify
         self._rng = rng
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._sharing = sharing
+        self._turns = asyncio.Semaphore(_AT_ONCE)
         #: Partitions that had rows when they were read last.
         self._open: set[tuple[int, int]] = set()
-        self._read_back_to: int | None = None
+        #: All slots between the two were read when nothing could come into them any more.
+        self._read_from: int | None = None
+        self._read_to: int | None = None
 
     async def run(self) -> None:
         """Scan for ever. Cancel to stop; safe at any point."""
         every_s = self._settings.scheduler.scan_every_s
         while True:
-            await asyncio.sleep(every_s * self._rng.uniform(0.5, 1.0))
+            await asyncio.sleep(every_s * self._sharing() * self._rng.uniform(0.5, 1.0))
             try:
                 await self.scan()
             except PlacerError as error:
@@ -88,7 +98,12 @@ class WorkScan:
     async def scan(self) -> int:
         """One pass; returns how many requests were resumed or put in order. Raises StoreError."""
         now_ms = self._requests.now_ms
-        found = await asyncio.gather(*(self._read(*place) for place in self._places(now_ms)))
+        back, slots = self._slots_of(now_ms)
+        shards = range(self._settings.cluster.work_shards)
+        places = {(shard, slot) for shard in shards for slot in slots} | self._open
+        found = await asyncio.gather(*(self._read(*place) for place in places))
+        # Only now: what could not be read is read by the next pass.
+        self._read_from, self._read_to = back, slot_of(now_ms - _LATE_S * 1000)
         stale_ms = now_ms - int(self._settings.scheduler.stale_s * 1000)
         works = {
             work.id: work
@@ -106,21 +121,20 @@ class WorkScan:
 
     # -- which partitions
 
-    def _places(self, now_ms: int) -> Iterable[tuple[int, int]]:
-        """Partitions to read now: the newest, those with rows, and some of the past."""
+    def _slots_of(self, now_ms: int) -> tuple[int, set[int]]:
+        """The oldest slot that is then read, and the slots to read now: new ones, and some of the past."""
         newest = slot_of(now_ms - int(self._settings.scheduler.stale_s * 1000))
-        oldest = slot_of(now_ms - (SLOT_S + _LATE_S) * 1000)
-        slots = set(range(oldest, newest + 1))
+        first = slot_of(now_ms - _LATE_S * 1000)
+        back, start = self._read_from, self._read_to
+        if back is None or start is None or first - start > _BACK_SLOTS:
+            back = start = first  # the past is read, or after a long silence read again
         horizon = slot_of(now_ms - int(self._settings.scheduler.horizon_s * 1000))
-        back = oldest if self._read_back_to is None else self._read_back_to
-        further = max(horizon, back - _BACK_SLOTS)
-        slots.update(range(further, back))
-        self._read_back_to = min(back, further)
-        shards = range(self._settings.cluster.work_shards)
-        return {(shard, slot) for shard in shards for slot in slots} | self._open
+        step = _BACK_SLOTS if newest - back < _HOUR_SLOTS else _BACK_SLOTS_OLD
+        further = min(back, max(horizon, back - step))
+        return further, {*range(further, back), *range(start, newest + 1)}
 
     async def _read(self, shard: int, slot: int) -> list[Work]:
-        async with self._slots:
+        async with self._turns:
             rows = await self._store.read_work(shard, slot)
         if rows:
             self._open.add((shard, slot))
@@ -131,7 +145,7 @@ class WorkScan:
     # -- one request
 
     async def _see_to(self, work: Work, now_ms: int) -> None:
-        async with self._slots:
+        async with self._turns:
             try:
                 await self._resume(work, now_ms)
             except PlacerError as error:

@@ -356,6 +356,26 @@ def test_record_that_cannot_be_reached_says_nothing() -> None:
     simulate(story)
 
 
+def test_what_was_noted_before_a_long_silence_is_found_after_it() -> None:
+    """The minutes that no pass could read are read by the next that can."""
+
+    async def story(bench: Bench) -> None:
+        await bench.recovery.recover_cell("c1")
+        bench.recovery._backlog["c1"] = 0  # the past is read
+        await left_open(bench, Decision.COMMITTED)
+        bench.c1.cut = True
+        for _ in range(8):
+            await asyncio.sleep(600)
+            with pytest.raises(StoreUnavailable):
+                await bench.recovery.recover_cell("c1")
+        bench.c1.cut = False
+        await bench.recovery.recover_cell("c1")
+        assert not bench.c1.records
+        assert list(bench.on("c2", "h2").values()) == [""]
+
+    simulate(story)
+
+
 def test_record_stays_while_a_row_cannot_be_read() -> None:
     """It is deleted only when all its rows were seen without its tags."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from placer.errors import StoreUnavailable
 from placer.model.request import RequestSpec, Stage
 from placer.model.work import SLOT_S, Work
 
@@ -122,8 +123,15 @@ def test_the_row_of_a_final_request_is_dropped() -> None:
     play(scenario)
 
 
-def test_old_slots_are_found_after_a_start_and_empty_ones_not_read_again() -> None:
-    """An hour without any scheduler: the request is found within a few passes."""
+def behind_it(scene: Scene) -> None:
+    """Nothing of the past is left to be read: the horizon is where the scan begins."""
+    scan = scene.process.scan
+    own = msgspec.structs.replace(scan._settings.scheduler, horizon_s=0.0)
+    scan._settings = msgspec.structs.replace(scan._settings, scheduler=own)
+
+
+def test_the_last_hour_is_found_soon_after_a_start() -> None:
+    """So long without any scheduler: the request is found within a few passes."""
 
     async def scenario(scene: Scene) -> None:
         await scene.world.host("h1")
@@ -133,26 +141,118 @@ def test_old_slots_are_found_after_a_start_and_empty_ones_not_read_again() -> No
             await scene.process.scan.scan()
         await asyncio.sleep(1)
         assert scene.world.stored(request).stage is Stage.PLACED
-        for _ in range(200):
-            await scene.process.scan.scan()
-        before = len(scene.reads)
-        await scene.process.scan.scan()
-        # Two shards of the two or three newest slots: the horizon is behind it.
-        assert len(scene.reads) - before <= 2 * 4
 
     play(scenario)
+
+
+def test_what_is_older_is_found_slowly() -> None:
+    """A scheduler that has just started has claims to make: a few reads a pass."""
+
+    async def scenario(scene: Scene) -> None:
+        await scene.world.host("h1")
+        request = await scene.orphan()
+        await asyncio.sleep(3 * 3600)
+        passes = 0
+        while scene.world.stored(request).stage is not Stage.PLACED:
+            passes += 1
+            assert passes < 1000
+            scene.reads.clear()
+            await scene.process.scan.scan()
+            await asyncio.sleep(0.1)
+            # Two shards; an hour in its first passes, then two slots; and the newest.
+            assert len(scene.reads) <= 2 * (64 if passes <= 5 else 5)
+        assert passes > 100
+
+    play(scenario)
+
+
+def test_once_the_horizon_is_reached_only_the_newest_slots_are_read() -> None:
+    """However long a process runs."""
+
+    async def scenario(scene: Scene) -> None:
+        behind_it(scene)
+        for _ in range(100):
+            scene.reads.clear()
+            await scene.process.scan.scan()
+            assert len(scene.reads) <= 2 * 3
+            await asyncio.sleep(2)
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("away_s", [120, 3000])
+def test_what_came_while_the_log_did_not_answer_is_found_afterwards(away_s: float) -> None:
+    """The slots that no pass could read are read by the next that can, however late that is."""
+
+    async def scenario(scene: Scene) -> None:
+        behind_it(scene)
+        await scene.world.host("h1")
+        await scene.process.scan.scan()
+        request = await scene.orphan()
+        read_work = scene.store.read_work
+
+        async def silent(shard: int, slot: int) -> list[Work]:
+            raise StoreUnavailable("cut off")
+
+        scene.store.read_work = silent  # type: ignore[method-assign]
+        for _ in range(4):
+            await asyncio.sleep(away_s / 4)
+            with pytest.raises(StoreUnavailable):
+                await scene.process.scan.scan()
+        scene.store.read_work = read_work  # type: ignore[method-assign]
+        behind = msgspec.structs.replace(scene.process.scan._settings.scheduler, horizon_s=86400.0)
+        scene.process.scan._settings = msgspec.structs.replace(
+            scene.process.scan._settings, scheduler=behind
+        )
+        for _ in range(8):
+            await scene.process.scan.scan()
+        await asyncio.sleep(1)
+        assert scene.world.stored(request).stage is Stage.PLACED
+
+    play(scenario)
+
+
+def test_processes_of_a_cell_share_the_looking() -> None:
+    """Together they look as often as one would: each waits as many times as long as there are."""
+
+    async def passes_in_a_minute(sharing: int) -> int:
+        scene = Scene()
+        behind_it(scene)
+        scene.process.scan._sharing = lambda: sharing
+        passes = 0
+        scan = scene.process.scan.scan
+
+        async def counted() -> int:
+            nonlocal passes
+            passes += 1
+            return await scan()
+
+        scene.process.scan.scan = counted  # type: ignore[method-assign]
+        task = asyncio.create_task(scene.process.scan.run())
+        await asyncio.sleep(60)
+        task.cancel()
+        scene.process.die()
+        return passes
+
+    async def scenario() -> None:
+        assert 30 <= await passes_in_a_minute(1) <= 60
+        assert 7 <= await passes_in_a_minute(4) <= 15
+
+    run_simulated(scenario())
 
 
 def test_a_slot_is_read_only_while_something_may_come_into_it() -> None:
     """A minute later nobody reads it any more."""
 
     async def scenario(scene: Scene) -> None:
-        for _ in range(200):
-            await scene.process.scan.scan()
-        slot = now_ms() // (SLOT_S * 1000)
-        await asyncio.sleep(60)
-        scene.reads.clear()
+        behind_it(scene)
         await scene.process.scan.scan()
+        slot = now_ms() // (SLOT_S * 1000)
+        assert slot in {read for _, read in scene.reads}
+        for _ in range(60):
+            await asyncio.sleep(1)
+            scene.reads.clear()
+            await scene.process.scan.scan()
         assert slot not in {read for _, read in scene.reads}
 
     play(scenario)
