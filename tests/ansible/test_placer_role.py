@@ -354,13 +354,18 @@ def test_a_checksum_sees_names_and_contents_and_no_leftovers(tmp_path: Path) -> 
 def test_a_new_datacenter_streams_from_an_old_one() -> None:
     """Each node of the new one, keyspace by keyspace."""
     cells = [cell("nyc1", "nyc"), cell("ams1", "ams")]
-    steps = schema_plugin.cassandra_schema_rebuilds(cells, {"placer_global": ["ams1"]})
-    assert [(s["keyspace"], s["node"]["name"], s["source"]) for s in steps] == [
-        ("placer_global", "ams1-r1", "nyc1"),
-        ("placer_global", "ams1-r2", "nyc1"),
+    rebuild = {"system_auth": ["ams1"], "placer_global": ["ams1"]}
+    rounds = schema_plugin.cassandra_schema_rebuilds(cells, rebuild, 3)
+    assert [[(s["keyspace"], s["node"]["name"], s["source"]) for s in one] for one in rounds] == [
+        [("placer_global", "ams1-r1", "nyc1"), ("placer_global", "ams1-r2", "nyc1")],
+        [("system_auth", "ams1-r1", "nyc1"), ("system_auth", "ams1-r2", "nyc1")],
     ]
+    in_turn = schema_plugin.cassandra_schema_rebuilds(cells, rebuild, 1)
+    assert in_turn == [[step] for one in rounds for step in one]
     with pytest.raises(AnsibleFilterError, match="every datacenter"):
-        schema_plugin.cassandra_schema_rebuilds(cells, {"placer_global": ["ams1", "nyc1"]})
+        schema_plugin.cassandra_schema_rebuilds(cells, {"placer_global": ["ams1", "nyc1"]}, 3)
+    with pytest.raises(AnsibleFilterError, match="use 1 or more"):
+        schema_plugin.cassandra_schema_rebuilds(cells, rebuild, 0)
 
 
 def run_files(tmp_path: Path, *options: str, **arguments: Any) -> dict[str, Any]:

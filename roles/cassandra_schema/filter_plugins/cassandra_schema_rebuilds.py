@@ -9,23 +9,29 @@ from ansible.errors import AnsibleFilterError
 
 
 def cassandra_schema_rebuilds(
-    cells: list[dict[str, Any]], rebuild: dict[str, list[str]]
-) -> list[dict[str, Any]]:
-    """One entry {keyspace, node, source} for each keyspace and node of a datacenter in `rebuild` ({keyspace: [datacenter]})."""
-    steps = []
+    cells: list[dict[str, Any]], rebuild: dict[str, list[str]], at_once: int
+) -> list[list[dict[str, Any]]]:
+    """Rounds of entries {keyspace, node, source}, for each keyspace and node of a datacenter in `rebuild` ({keyspace: [datacenter]}).
+
+    A round is of one keyspace, so that it has no node twice, and of `at_once` nodes at most.
+    """
+    if at_once < 1:
+        raise AnsibleFilterError(f"{at_once} nodes at once would never stream; use 1 or more")
+    rounds = []
     for keyspace, new in sorted(rebuild.items()):
         sources = [cell["datacenter"] for cell in cells if cell["datacenter"] not in new]
         if not sources:
             raise AnsibleFilterError(
                 f"keyspace {keyspace} is new to every datacenter, so that none can be its source"
             )
-        steps += [
+        steps = [
             {"keyspace": keyspace, "node": node, "source": sources[0]}
             for cell in cells
             if cell["datacenter"] in new
             for node in cell["nodes"]
         ]
-    return steps
+        rounds += [steps[start : start + at_once] for start in range(0, len(steps), at_once)]
+    return rounds
 
 
 class FilterModule:

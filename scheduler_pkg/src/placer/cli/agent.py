@@ -31,6 +31,8 @@ app = typer.Typer(help="Manage hosts: find their claims, build, settle.")
 
 _STATUS_EVERY_S: Final = 1.0
 _STATUS_STALE_S: Final = 10.0
+#: Between two looks at the status file, for who waits.
+_LOOK_S: Final = 0.2
 
 
 @app.callback(invoke_without_command=True)
@@ -61,22 +63,38 @@ def status(
     ready: Annotated[
         bool, typer.Option("--ready", help="Exit with 1 unless every host is reported.")
     ] = False,
+    wait_s: Annotated[
+        float, typer.Option("--wait-s", min=0, help="Let it come to that for so many seconds.")
+    ] = 0.0,
 ) -> None:
     """Print, as JSON, where the agent with these settings stands."""
     path = _status_file(config.load(settings))
-    try:
-        text, age_s = path.read_bytes(), time.time() - path.stat().st_mtime
-    except FileNotFoundError:
-        age_s = _STATUS_STALE_S
-    if age_s >= _STATUS_STALE_S:
+    until = time.monotonic() + wait_s
+    now = _last_status(path)
+    while (now is None or (ready and not _all_reported(now))) and time.monotonic() < until:
+        time.sleep(_LOOK_S)
+        now = _last_status(path)
+    if now is None:
         raise NotFound(
             f"No agent has written {path} for {_STATUS_STALE_S:g} s.",
             remedy="Is it running? Its log says why not.",
         )
-    sys.stdout.write(text.decode() + "\n")
-    now = msgspec.json.decode(text, type=Status)
-    if ready and not now.hosts == now.reported > 0:
+    sys.stdout.write(msgspec.json.encode(now).decode() + "\n")
+    if ready and not _all_reported(now):
         raise typer.Exit(1)
+
+
+def _last_status(path: Path) -> Status | None:
+    """What the running agent said last; None if it has not said anything for long."""
+    try:
+        text, age_s = path.read_bytes(), time.time() - path.stat().st_mtime
+    except FileNotFoundError:
+        return None
+    return msgspec.json.decode(text, type=Status) if age_s < _STATUS_STALE_S else None
+
+
+def _all_reported(now: Status) -> bool:
+    return now.hosts == now.reported > 0
 
 
 async def _run(settings: Settings) -> None:
