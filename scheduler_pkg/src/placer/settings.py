@@ -167,8 +167,9 @@ class Scheduler(Struct, frozen=True, forbid_unknown_fields=True):
     when many schedulers collide. ``attempts_max`` bounds the tries of one request.
     ``decisions_max`` requests are decided at once, up to ``queue_max`` wait for their turn by
     priority; more are refused. ``parked_max`` wait here for room or for an agent.
-    Every ``scan_every_s`` the cell's open requests are looked through; one older than ``stale_s``
-    that no process works on is taken over. After a start, requests up to ``horizon_s`` old are found.
+    Every ``scan_every_s`` the cell's open requests are looked through, by one process or another; one older
+    than ``stale_s`` that no process works on is taken over. After a start, requests up to ``horizon_s`` old
+    are found: those of the last hour at once, older ones slowly.
     ``network_slice``: free addresses of a network that a host in use keeps, so that most claims find
     one; lower it where addresses are scarce. When a network has none left, up to
     ``network_donors_max`` hosts are asked for unused ones.

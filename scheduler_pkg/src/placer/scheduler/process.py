@@ -203,7 +203,6 @@ class SchedulerProcess:
             grace_s=settings.scheduler.agent_grace_s,
             deadline_s=cluster.claim_deadline_s,
         )
-        sharing = partial(self.directory.sharing, settings.cell)
         scan = WorkScan(
             settings,
             home,
@@ -213,12 +212,12 @@ class SchedulerProcess:
             self._worked_on,
             self._notify,
             rng=rng,
-            sharing=sharing,
+            sharing=partial(self.directory.sharing, settings.cell),
         )
         self.actions = Actions(settings, requests, self._wake)
         self.emptying = Emptying(settings, home, requests, self.actions, self._worked_on, rng=rng)
         self.hosts = Hosts(settings, home, writer, requests, self.emptying, self._duty_told)
-        sweeper = Sweeper(settings, home, writer, recovery, rng=rng, sharing=sharing)
+        sweeper = Sweeper(settings, home, writer, recovery, rng=rng)
         roll = RollCall(
             partial(self._peers.ring, settings.cell),
             self._peers.answering,

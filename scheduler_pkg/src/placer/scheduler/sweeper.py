@@ -1,9 +1,9 @@
 """The sweeper: what nobody was there to finish on a cell's rows (claim protocol, section 5).
 
-Every scheduler process of a cell walks its buckets of views, one at a time, and the slower the more
-processes there are: together they pass each bucket as often as one would. A lapsed lease in a view is
-only a hint; the LWT on the row decides against an agent that adopts at the same moment
-(``claims/expiry.py``).
+Every scheduler process of a cell walks its buckets of views, one at a time. A lapsed lease in a view
+is only a hint; the LWT on the row decides against an agent that adopts at the same moment
+(``claims/expiry.py``). The walk is not shared among the processes: whatever dies, and whoever notices,
+each process alone finds what is left behind within a round and a half.
 
 A view is lost with the process that owed it, and hides what a dead claimer left on the row. So the
 revisions of all rows, and nothing else of them, are read twice a round; a row that is ahead of a view
@@ -19,7 +19,6 @@ import asyncio
 import itertools
 import random
 import time
-from collections.abc import Callable
 from typing import Final
 
 import structlog
@@ -60,9 +59,7 @@ class Sweeper:
         recovery: Recovery,
         *,
         rng: random.Random,
-        sharing: Callable[[], int],
     ) -> None:
-        """``sharing``: how many processes, this one included, sweep the cell now."""
         self._settings = settings
         self._store = store
         self._writer = writer
@@ -71,19 +68,15 @@ class Sweeper:
         cluster = settings.cluster
         self._early_ms = int((cluster.claim_lease_s - cluster.claim_deadline_s) * 1000)
         self._rng = rng
-        self._sharing = sharing
         self._revs: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Sweep for ever: each bucket once in ``sweep_every_s``, by one process or another.
-
-        Cancel to stop; safe anywhere.
-        """
+        """Sweep for ever: all buckets once in ``sweep_every_s``. Cancel to stop; safe anywhere."""
         buckets = self._settings.home.host_buckets
         pause_s = self._settings.scheduler.sweep_every_s / buckets
         first = self._rng.randrange(buckets)
         for step in itertools.count():
-            await asyncio.sleep(self._rng.uniform(0.5, 1.0) * pause_s * self._sharing())
+            await asyncio.sleep(self._rng.uniform(0.5, 1.0) * pause_s)
             bucket = (first + step) % buckets
             try:
                 if step % max(1, buckets // _LOOKS_A_ROUND) == 0:

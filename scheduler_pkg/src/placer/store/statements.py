@@ -5,7 +5,7 @@ Consistency, by kind of table (reference: Cassandra's documentation on lightweig
   QUORUM, not LOCAL_QUORUM: the keyspace lives in one datacenter, so both mean its quorum, but
   QUORUM also waits correctly when the coordinator is elsewhere.
 - requests: made plainly, changed by LWT as host rows are; work rows are plain.
-- views: may be stale, so one replica answers.
+- views, and the revisions that they are held against: may be stale, so one replica answers.
 - everything else: LOCAL_QUORUM, that is read-your-writes within a datacenter.
 """
 
@@ -70,7 +70,9 @@ SCAN_HOSTS: Final = read(
     "scan_hosts", "SELECT host, name, rev, status, records, kind, health FROM {keyspace}.host"
 )
 
-SCAN_REVS: Final = read("scan_revs", "SELECT host, rev FROM {keyspace}.host")
+#: What the sweeper holds views against, several times a minute over all rows: one replica answers, and a
+#: revision that it lacks another answers the next time.
+SCAN_REVS: Final = read("scan_revs", "SELECT host, rev FROM {keyspace}.host", Cl.LOCAL_ONE)
 
 INSERT_HOST: Final = lwt(
     "insert_host",

@@ -36,7 +36,6 @@ class Scene:
         self.may_lapse = True
         self.named = True
         self.now_ms = NOW_MS
-        self.sharing = 1
         self.forget()
 
     def forget(self) -> None:
@@ -53,14 +52,7 @@ class Scene:
             named=self._is_named,
             clock_ms=lambda: self.now_ms,
         )
-        self.sweeper = Sweeper(
-            settings(),
-            self.store,
-            self.writer,
-            recovery,
-            rng=random.Random(1),
-            sharing=lambda: self.sharing,
-        )
+        self.sweeper = Sweeper(settings(), self.store, self.writer, recovery, rng=random.Random(1))
 
     async def _writer(self, cell: str) -> HostWriter:
         return self.writer
@@ -239,32 +231,5 @@ def test_view_is_written_after_an_unknown_outcome_was_settled() -> None:
         await asyncio.sleep(2)
         view: HostView = scene.store.views["h1"]
         assert view.rev == scene.store.rows["h1"].rev
-
-    run_simulated(scenario())
-
-
-def test_processes_of_a_cell_share_the_sweeping() -> None:
-    """Together they pass each bucket as often as one would."""
-
-    async def buckets_in_half_an_hour(sharing: int) -> int:
-        scene = Scene()
-        scene.sharing = sharing
-        passed = 0
-
-        async def counted(bucket: int, now_ms: int) -> int:
-            nonlocal passed
-            passed += 1
-            return 0
-
-        scene.sweeper.sweep_bucket = counted  # type: ignore[method-assign]
-        task = asyncio.create_task(scene.sweeper.run())
-        await asyncio.sleep(1800)
-        task.cancel()
-        return passed
-
-    async def scenario() -> None:
-        alone = await buckets_in_half_an_hour(1)
-        assert alone >= 1800 / settings().scheduler.sweep_every_s * settings().home.host_buckets
-        assert 0.8 * alone <= 3 * await buckets_in_half_an_hour(3) <= 1.2 * alone
 
     run_simulated(scenario())
