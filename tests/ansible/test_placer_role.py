@@ -360,6 +360,9 @@ def test_a_new_datacenter_streams_from_an_old_one() -> None:
         [("placer_global", "ams1-r1", "nyc1"), ("placer_global", "ams1-r2", "nyc1")],
         [("system_auth", "ams1-r1", "nyc1"), ("system_auth", "ams1-r2", "nyc1")],
     ]
+    near = [cell("nyc1", "nyc"), cell("ams1", "ams"), cell("ams2", "ams")]
+    (one,) = schema_plugin.cassandra_schema_rebuilds(near, {"placer_global": ["ams2"]}, 3)
+    assert {step["source"] for step in one} == {"ams1"}, "the WAN need not be crossed"
     in_turn = schema_plugin.cassandra_schema_rebuilds(cells, rebuild, 1)
     assert in_turn == [[step] for one in rounds for step in one]
     with pytest.raises(AnsibleFilterError, match="every datacenter"):
