@@ -20,7 +20,7 @@ from operate import edited_inventory, must, playbook, three_nodes_a_cell
 testinfra_hosts = ["ansible://machines"]
 
 #: What one gate waits where the cluster is not going to be whole: more than the heartbeats of one that is take to come round.
-GATE_S = 30
+GATE_S = 15
 
 
 @pytest.fixture(autouse=True)
