@@ -73,6 +73,8 @@ GLOBAL_KEYSPACE: Final = "placer_global"
 
 #: Statements that are prepared at once: all of a cell's, and each thread lives for that moment only.
 _PREPARED_AT_ONCE: Final = 32
+#: Nodes of a cell that a session tries to reach at once.
+_CONNECTING_MAX: Final = 8
 _SCAN_PAGE_ROWS: Final = 200
 _REVS_PAGE_ROWS: Final = 2000
 #: Times that an idempotent statement is sent, the first included.
@@ -186,7 +188,9 @@ def driver_cluster(
         control_connection_timeout=store.connect_timeout_s,
         idle_heartbeat_interval=5,
         idle_heartbeat_timeout=5,
-        executor_threads=2,
+        # A node that does not answer holds one of them for the whole of connect_timeout_s. With two, the nodes
+        # of a region that is back waited for their turn, one after the other.
+        executor_threads=_CONNECTING_MAX,
     )
 
 
