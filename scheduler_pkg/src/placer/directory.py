@@ -109,23 +109,21 @@ class Directory:
 
     def sharing(self, cell: str) -> int:
         """How many schedulers of ``cell`` are up by the table, and at least one: who asks is one."""
-        return max(
-            1,
-            sum(
-                one.kind is ServiceKind.SCHEDULER
-                and one.cell == cell
-                and self.state(one) is ServiceState.UP
-                for one in self._services
-            ),
-        )
+        return max(1, len(self._up(cell)))
 
     def for_agents(self, cell: str) -> tuple[str, ...]:
         """Where agents of ``cell`` find its schedulers that are up by the table, in their order."""
-        return tuple(
-            one.agents
+        return tuple(one.agents for one in self._up(cell) if one.agents)
+
+    def _up(self, cell: str) -> list[Service]:
+        """The schedulers of ``cell`` that are up by the table, in the order of their names."""
+        return [
+            one
             for one in self._services
-            if one.cell == cell and one.agents and self.state(one) is ServiceState.UP
-        )
+            if one.kind is ServiceKind.SCHEDULER
+            and one.cell == cell
+            and self.state(one) is ServiceState.UP
+        ]
 
 
 class Announcer:

@@ -82,8 +82,7 @@ class WorkScan:
         #: Partitions that had rows when they were read last.
         self._open: set[tuple[int, int]] = set()
         #: All slots between the two were read when nothing could come into them any more.
-        self._read_from: int | None = None
-        self._read_to: int | None = None
+        self._past: tuple[int, int] | None = None
 
     async def run(self) -> None:
         """Scan for ever. Cancel to stop; safe at any point."""
@@ -103,7 +102,7 @@ class WorkScan:
         places = {(shard, slot) for shard in shards for slot in slots} | self._open
         found = await asyncio.gather(*(self._read(*place) for place in places))
         # Only now: what could not be read is read by the next pass.
-        self._read_from, self._read_to = back, slot_of(now_ms - _LATE_S * 1000)
+        self._past = back, slot_of(now_ms - _LATE_S * 1000)
         stale_ms = now_ms - int(self._settings.scheduler.stale_s * 1000)
         works = {
             work.id: work
@@ -125,9 +124,9 @@ class WorkScan:
         """The oldest slot that is then read, and the slots to read now: new ones, and some of the past."""
         newest = slot_of(now_ms - int(self._settings.scheduler.stale_s * 1000))
         first = slot_of(now_ms - _LATE_S * 1000)
-        back, start = self._read_from, self._read_to
-        if back is None or start is None or first - start > _BACK_SLOTS:
-            back = start = first  # the past is read, or after a long silence read again
+        back, start = self._past or (first, first)
+        if first - start > _BACK_SLOTS:
+            back = start = first  # after a long silence the past is read again
         horizon = slot_of(now_ms - int(self._settings.scheduler.horizon_s * 1000))
         step = _BACK_SLOTS if newest - back < _HOUR_SLOTS else _BACK_SLOTS_OLD
         further = min(back, max(horizon, back - step))

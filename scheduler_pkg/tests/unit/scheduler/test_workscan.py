@@ -123,10 +123,10 @@ def test_the_row_of_a_final_request_is_dropped() -> None:
     play(scenario)
 
 
-def behind_it(scene: Scene) -> None:
-    """Nothing of the past is left to be read: the horizon is where the scan begins."""
+def behind_it(scene: Scene, horizon_s: float = 0.0) -> None:
+    """Nothing of the past is left to be read: the horizon is where the scan begins, or so long ago."""
     scan = scene.process.scan
-    own = msgspec.structs.replace(scan._settings.scheduler, horizon_s=0.0)
+    own = msgspec.structs.replace(scan._settings.scheduler, horizon_s=horizon_s)
     scan._settings = msgspec.structs.replace(scan._settings, scheduler=own)
 
 
@@ -200,10 +200,7 @@ def test_what_came_while_the_log_did_not_answer_is_found_afterwards(away_s: floa
             with pytest.raises(StoreUnavailable):
                 await scene.process.scan.scan()
         scene.store.read_work = read_work  # type: ignore[method-assign]
-        behind = msgspec.structs.replace(scene.process.scan._settings.scheduler, horizon_s=86400.0)
-        scene.process.scan._settings = msgspec.structs.replace(
-            scene.process.scan._settings, scheduler=behind
-        )
+        behind_it(scene, horizon_s=86400.0)
         for _ in range(8):
             await scene.process.scan.scan()
         await asyncio.sleep(1)
