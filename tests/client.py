@@ -31,6 +31,9 @@ ENDED = ("refused", "failed", "cancelled")
 GONE_S = 10.0
 #: What one decision may take, waits for others included.
 DECIDED_S = 30.0
+DECIDED = ("placed", "built", "refused", "failed")
+#: What the API holds a call back for the decision. Asking again and again would be a load of its own.
+WAIT_S = 15
 BUILT_S = 30.0
 
 
@@ -136,9 +139,11 @@ class Api:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def post(self, cell: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
+    def post(
+        self, cell: str, body: dict[str, Any], query: str = "", **headers: str
+    ) -> dict[str, Any]:
         """A request, as accepted."""
-        answer = self.call(cell, "POST", "/v1/requests", body, **headers)
+        answer = self.call(cell, "POST", f"/v1/requests{query}", body, **headers)
         assert answer.status_code in (200, 202), answer.text
         request: dict[str, Any] = answer.json()
         self.posted.append((cell, request["id"]))
@@ -168,10 +173,10 @@ class Api:
 
     def ask(self, cell: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
         """A request with its decision: placed, built, refused or failed."""
-        accepted = self.post(cell, body, **headers)
-        return self.reaches(
-            cell, accepted["id"], "placed", "built", "refused", "failed", seconds=DECIDED_S
-        )
+        asked = self.post(cell, body, f"?wait={WAIT_S}s", **headers)
+        if asked["stage"] in DECIDED:
+            return asked
+        return self.reaches(cell, asked["id"], *DECIDED, seconds=DECIDED_S)
 
     def group(self, cell: str, policy: str, scope: str) -> str:
         """A new server group's id."""

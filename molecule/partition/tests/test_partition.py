@@ -26,9 +26,11 @@ UP_S, DOWN_S = 3, 4
 #: A claim into a region that is cut off: the answer of whoever has not noticed yet, and of whoever has.
 FIRST_ANSWER_S = 15
 ANSWER_S = 5
-#: The requirement: after a heal, a claim from every region into every region.
+#: Between two requests of a client: the load is to be there all the time, not to keep the machine busy with itself.
+PAUSE_S = 1.0
+#: The requirement: after a heal, a claim from every region into every region. All ask at once, so that what this takes on
+#: a cluster that is whole is measured before the cut and comes on top.
 HEALED_S = 5
-BUSY = 5
 #: What was written meanwhile is sent by a timer of each node, after it has seen that the others are back.
 CONVERGED_S = 60
 
@@ -78,7 +80,7 @@ def test_region_cut_off_goes_on_alone(
     region = regions[-1]
     others = [other for other in regions if other != region]
     name = f"cut-{uuid.uuid4().hex[:8]}"
-    load = Load(deployment, api_token, every_pair(deployment.cells))
+    load = Load(deployment, api_token, every_pair(deployment.cells), pause_s=PAUSE_S)
     with load.running():
         until(
             lambda: {(one.home, one.target) for one in load.tries if one.placed} == set(load.pairs),
@@ -96,7 +98,8 @@ def test_region_cut_off_goes_on_alone(
         took = all_pairs_claim(api, deployment)
     took_s = max(took.values())
     print(f"{kind}: a claim from every region into every region {took_s:.1f} s after the heal")
-    print(f"(as long as all was whole {whole_s:.1f} s; {took})")
+    each = ", ".join(f"{home} in {target} {s:.1f}" for (home, target), s in took.items())
+    print(f"(as long as all was whole {whole_s:.1f} s; {each})")
     print(summary(load.tries))
 
     stay, cross = split(deployment, load.since(cut_at, healed_at), region)
@@ -105,8 +108,7 @@ def test_region_cut_off_goes_on_alone(
     assert all(one.repeats == 0 for one in load.tries), summary(load.tries)
     if kind != "flapping":
         refused_fast(cross, cut_at, deployment, region)
-    # A machine that is busy with other things takes longer over everything: the goal is for one that is not.
-    assert took_s <= HEALED_S + BUSY * whole_s
+    assert took_s <= HEALED_S + whole_s
     converged(api, deployment, cluster, name, made)
 
 

@@ -114,7 +114,9 @@ class Cluster(Struct, frozen=True, forbid_unknown_fields=True):
 class Store(Struct, frozen=True, forbid_unknown_fields=True):
     """Connection to Cassandra. ``address_map``: WAN to private addresses of the own region.
 
-    ``request_timeout_s`` bounds one statement; raise it on a WAN with RTTs over a second.
+    ``request_timeout_s`` bounds one statement; raise it on a WAN with RTTs over a second, and
+    ``reach_timeout_s``, within which a node's socket opens: one RTT. Login included, a connection has
+    ``connect_timeout_s``; one that fails is tried again after ``reconnect_s``.
     ``inflight_max`` statements to one cell are under way at once, and as many may wait for that; more
     are refused. 1024 keeps the 128 threads of each of a cell's nodes busy, over a WAN too, and what
     waits in memory small; the driver itself would take 32,768 for each node.
@@ -125,7 +127,8 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     address_map: dict[str, str] = {}
     request_timeout_s: float = 5.0
     connect_timeout_s: float = 10.0
-    reconnect_s: float = 1.0
+    reach_timeout_s: float = 2.0
+    reconnect_s: float = 0.5
     inflight_max: int = 1024
 
 
@@ -470,6 +473,11 @@ def check(settings: Settings) -> None:
             settings.store is not None
             and settings.store.request_timeout_s >= cluster.claim_deadline_s,
             "store.request_timeout_s must be below cluster.claim_deadline_s",
+        ),
+        (
+            settings.store is not None
+            and not 0 < settings.store.reach_timeout_s <= settings.store.connect_timeout_s,
+            "store.reach_timeout_s must be above 0 and at most store.connect_timeout_s",
         ),
         (
             settings.store is not None and any(not cell.contact_points for cell in cluster.cells),

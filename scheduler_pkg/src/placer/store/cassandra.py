@@ -63,6 +63,7 @@ from placer.store.hints import CassandraHints
 from placer.store.inflight import InFlight
 from placer.store.instances import CassandraInstances
 from placer.store.list_statements import LIST_STATEMENTS, TURN_STATEMENTS
+from placer.store.reaching import reaching
 from placer.store.records import CassandraRecords, applied
 from placer.store.requests import CassandraRequests
 from placer.store.services import CassandraServices
@@ -184,6 +185,7 @@ def driver_cluster(
         address_translator=_PrivateAddresses(store.address_map),
         # A constant delay: after a partition heals, claims must flow again within seconds.
         reconnection_policy=ConstantReconnectionPolicy(store.reconnect_s, max_attempts=None),
+        connection_class=reaching(store.reach_timeout_s),
         connect_timeout=store.connect_timeout_s,
         control_connection_timeout=store.connect_timeout_s,
         idle_heartbeat_interval=5,

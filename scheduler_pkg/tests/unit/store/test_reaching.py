@@ -1,0 +1,76 @@
+"""How long an attempt to connect waits for a node that says nothing, and for one that answers slowly."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from cassandra import OperationTimedOut
+from cassandra.connection import DefaultEndPoint
+
+from placer.store.reaching import reaching
+
+REACH_S, CONNECT_S = 0.3, 1.0
+WAYS_IN_MAX = 64
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Where packets that ask for a connection are lost: nobody accepts, and the queue of those who wait is full."""
+    with contextlib.ExitStack() as open_:
+        listener = open_.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(WAYS_IN_MAX):
+            waiting = open_.enter_context(socket.socket())
+            waiting.settimeout(0.2)
+            try:
+                waiting.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        else:
+            pytest.fail("the queue does not fill")
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def mute_port() -> Iterator[int]:
+    """Where connections are accepted and nothing is ever said."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(8)
+        taken: list[socket.socket] = []
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.append(listener.accept()[0])
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+    for one in taken:
+        one.close()
+
+
+def seconds_to_fail(port: int, why: type[Exception]) -> float:
+    kind = reaching(REACH_S)
+    kind.initialize_reactor()
+    began = time.monotonic()
+    with pytest.raises(why):
+        kind.factory(DefaultEndPoint("127.0.0.1", port), CONNECT_S, protocol_version=5)
+    return time.monotonic() - began
+
+
+def test_node_that_says_nothing_is_given_up_early(silent_port: int) -> None:
+    """So the next attempt begins before the kernel would have sent the packet of this one again."""
+    assert REACH_S <= seconds_to_fail(silent_port, OSError) < CONNECT_S
+
+
+def test_login_has_the_whole_time(mute_port: int) -> None:
+    """A node that is there and slow is not given up by what bounds the first packet."""
+    assert seconds_to_fail(mute_port, OperationTimedOut) >= CONNECT_S * 0.95
