@@ -142,7 +142,7 @@ class Api:
     def post(
         self, cell: str, body: dict[str, Any], query: str = "", **headers: str
     ) -> dict[str, Any]:
-        """A request, as accepted."""
+        """A request, as accepted, or as it is after the wait that ``query`` asks for."""
         answer = self.call(cell, "POST", f"/v1/requests{query}", body, **headers)
         assert answer.status_code in (200, 202), answer.text
         request: dict[str, Any] = answer.json()

@@ -19,7 +19,7 @@ from typing import Any
 
 import httpx
 
-from client import Api
+from client import WAIT_S, Api
 from deployment import Deployment
 from lab import until
 
@@ -31,8 +31,7 @@ PAUSE_S = 0.2
 STEADY_PAUSE_S = 5.0
 #: Between two tries of a call.
 RETRY_S = 0.2
-#: What a call is held back for a decision, and after which a client calls it lost.
-WAIT_S = 15
+#: After it a client calls a call lost; longer than the API holds one back for the decision (WAIT_S).
 CALL_S = 20
 #: How long a call whose connection breaks is repeated.
 REPEAT_S = 30

@@ -190,7 +190,7 @@ def driver_cluster(
         control_connection_timeout=store.connect_timeout_s,
         idle_heartbeat_interval=5,
         idle_heartbeat_timeout=5,
-        # A node that does not answer holds one of them for the whole of connect_timeout_s. With two, the nodes
+        # A node that does not answer holds one of them for the whole of reach_timeout_s. With two, the nodes
         # of a region that is back waited for their turn, one after the other.
         executor_threads=_CONNECTING_MAX,
         # Nodes keep what was prepared, also over a restart; one that lost it says so, and the driver prepares
