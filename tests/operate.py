@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,11 +51,21 @@ def must(ended: Ended) -> str:
     return ended.output
 
 
-def edited_inventory(folder: Path, variables: dict[str, dict[str, Any]]) -> Path:
-    """A copy of the inventory in ``folder``, with further ``variables`` of groups {group: {name: value}}."""
+def changes(said: str) -> dict[str, int]:
+    """Inventory host -> changes that a playbook made there, from the recap in what it ``said``."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", said)  # colours
+    found = re.findall(r"^(\S+) +: ok=.* changed=(\d+) ", plain, re.MULTILINE)
+    assert found, f"no recap in {said[-2000:]}"
+    return {host: int(count) for host, count in found}
+
+
+def edited_inventory(
+    folder: Path, variables: dict[str, dict[str, Any]], *, inventory: Path = INVENTORY
+) -> Path:
+    """A copy of ``inventory`` in ``folder``, with further ``variables`` of groups {group: {name: value}}."""
     copy = folder / "inventory"
     if not copy.exists():
-        shutil.copytree(INVENTORY, copy)
+        shutil.copytree(inventory, copy)
     for group, values in variables.items():
         path = copy / "group_vars" / group / "edited.yml"
         path.parent.mkdir(parents=True, exist_ok=True)

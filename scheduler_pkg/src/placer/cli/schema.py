@@ -36,15 +36,17 @@ def apply(settings: SettingsFile, secrets: SecretsDir) -> None:
 @app.command()
 def forget(
     settings: SettingsFile,
-    cell: Annotated[str, typer.Argument(help="A cell that the settings do not name any more.")],
+    cells: Annotated[
+        list[str], typer.Argument(help="Cells that the settings do not name any more.")
+    ],
 ) -> None:
-    """Drop the keyspace of a cell that was removed, and what the cluster knows of it, for good.
+    """Drop the keyspaces of cells that were removed, and what the cluster knows of them, for good.
 
-    Refuses a cell that the settings still name. Safe to repeat.
+    Refuses cells of which the settings still name one. Safe to repeat.
     """
     from placer.store import bootstrap
 
-    result = bootstrap.forget(config.load(settings), cell)
+    result = bootstrap.forget(config.load(settings), cells)
     sys.stdout.write(msgspec.json.encode(result).decode() + "\n")
 
 

@@ -130,38 +130,42 @@ class Bootstrap:
             self._close()
         return Result(bool(self._changes), self._changes, self._rebuild)
 
-    def forget(self, cell: str) -> Result:
-        """Drop what is left of a removed cell: its keyspace, the notes of its schema, its row.
+    def forget(self, cells: Sequence[str]) -> Result:
+        """Drop what is left of removed cells: their keyspaces, the notes of their schemas, their rows.
 
         The notes go with the keyspace: a later cell of the same name has to get its tables. Raises
         InvalidInput for a cell that the settings name, StoreError. Safe to repeat.
         """
         named = [one.name for one in self._settings.cluster.cells]
-        if cell in named:
+        if kept := sorted(set(cells) & set(named)):
             raise InvalidInput(
-                f"Cell {cell} is still one of the deployment's: {', '.join(named)}.",
+                f"Cell {kept[0]} is still one of the deployment's: {', '.join(named)}.",
                 remedy="Take it out of the inventory and deploy; then it can be forgotten.",
-                field="cell",
+                field="cells",
             )
         self._connect()
         try:
-            keyspace = ids.keyspace_of(cell)
-            if self._exists("system_schema.keyspaces", "keyspace_name", keyspace):
-                self._change(f"drop keyspace {keyspace}", f"DROP KEYSPACE IF EXISTS {keyspace}")
-                self._agree()
-            for table, column, value in (
-                ("schema_change", "keyspace_name", keyspace),
-                ("cell", "name", cell),
-            ):
-                if self._exists(f"{GLOBAL_KEYSPACE}.{table}", column, value):
-                    self._change(
-                        f"delete {value} from {table}",
-                        f"DELETE FROM {GLOBAL_KEYSPACE}.{table} WHERE {column} = %s",
-                        value,
-                    )
+            for cell in cells:
+                self._forget(cell)
         finally:
             self._close()
         return Result(bool(self._changes), self._changes, self._rebuild)
+
+    def _forget(self, cell: str) -> None:
+        keyspace = ids.keyspace_of(cell)
+        if self._exists("system_schema.keyspaces", "keyspace_name", keyspace):
+            self._change(f"drop keyspace {keyspace}", f"DROP KEYSPACE IF EXISTS {keyspace}")
+            self._agree()
+        for table, column, value in (
+            ("schema_change", "keyspace_name", keyspace),
+            ("cell", "name", cell),
+        ):
+            if self._exists(f"{GLOBAL_KEYSPACE}.{table}", column, value):
+                self._change(
+                    f"delete {value} from {table}",
+                    f"DELETE FROM {GLOBAL_KEYSPACE}.{table} WHERE {column} = %s",
+                    value,
+                )
 
     # -- connection
 
@@ -477,7 +481,7 @@ def run(settings: config.Settings, secrets: Path, *, make: bool) -> Result:
     return Bootstrap(settings, secrets, make=make).run()
 
 
-def forget(settings: config.Settings, cell: str) -> Result:
-    """Drop what is left of a cell that was removed from the deployment."""
+def forget(settings: config.Settings, cells: Sequence[str]) -> Result:
+    """Drop what is left of cells that were removed from the deployment."""
 
-    return Bootstrap(settings, Path(), make=True).forget(cell)
+    return Bootstrap(settings, Path(), make=True).forget(cells)

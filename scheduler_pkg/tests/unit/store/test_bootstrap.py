@@ -62,7 +62,7 @@ def grants(folder: Path, node: Node) -> list[str]:
 def test_cell_of_the_deployment_is_not_forgotten(tmp_path: Path) -> None:
     """Its keyspace holds the claims of hosts that are in use; the answer names it and says what to do first."""
     with pytest.raises(InvalidInput, match="nyc1") as refused:
-        bootstrap.forget(loaded(tmp_path), "nyc1")
+        bootstrap.forget(loaded(tmp_path), ["gone1", "nyc1"])
     assert "inventory" in refused.value.remedy
 
 
