@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from suites import cluster
 from suites.__main__ import report, staged, together
 from suites.process import ROOT, run
 from suites.result import Result
@@ -94,3 +95,8 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path: Path) -> None:
         runner.terminate()
         assert runner.wait(timeout=20) == 130
     assert not Path(f"/proc/{mark.read_text().strip()}").exists()
+
+
+@pytest.mark.parametrize("scenario", cluster.scenarios())
+def test_each_action_of_a_scenario_has_a_bound(scenario: str) -> None:
+    assert set(cluster.sequence(scenario)) <= set(cluster.ACTIONS)
