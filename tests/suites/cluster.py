@@ -109,7 +109,8 @@ def _run(scenario: str, skip: Sequence[str] = ()) -> Result:
 
 
 def _act(scenario: str, action: str, *, live: bool = False) -> Ended:
-    return run(["molecule", action, "-s", scenario], seconds=ACTIONS[action], live=live)
+    command = action.replace("_", "-")  # side_effect is called side-effect on the command line
+    return run(["molecule", command, "-s", scenario], seconds=ACTIONS[action], live=live)
 
 
 def _setting(scenario: str, key: str, default: Any) -> Any:

@@ -100,3 +100,13 @@ def test_an_interrupted_run_leaves_nothing_running(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scenario", cluster.scenarios())
 def test_each_action_of_a_scenario_has_a_bound(scenario: str) -> None:
     assert set(cluster.sequence(scenario)) <= set(cluster.ACTIONS)
+
+
+@pytest.mark.parametrize("action", cluster.ACTIONS)
+def test_each_action_is_a_command_of_molecule(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some have another name on the command line than in a scenario."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(cluster, "run", lambda command, **_: asked.append(list(command)))
+    cluster._act("default", action)
+    ((program, command, *_),) = asked
+    assert run([program, command, "--help"], seconds=60).status == 0
