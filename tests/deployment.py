@@ -153,6 +153,9 @@ def cql(
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         protocol_version=5,
         connect_timeout=20,
+        # For one statement: nothing of the tables and the ring is to be read first.
+        schema_metadata_enabled=False,
+        token_metadata_enabled=False,
     )
     try:
         return list(cluster.connect().execute(statement))
