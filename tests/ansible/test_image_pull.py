@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from played_engine import VERSION, PlayedEngine, run_module, serving
 
 MODULE = Path(__file__).resolve().parents[2] / "roles/base_image/library/image_pull.py"
 TIMEOUT_S = 1
@@ -22,16 +20,12 @@ LAYERS: list[dict[str, Any]] = [
 ]
 
 
-class Engine(BaseHTTPRequestHandler):
+class Engine(PlayedEngine):
     """Docker's API as far as a pull needs it. What becomes of it is the image's name."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None: ...
 
     def do_GET(self) -> None:
         if urlsplit(self.path).path.endswith("/version"):
-            self.answer(200, {"ApiVersion": "1.41", "Version": "20.10.24"})
+            self.answer(200, VERSION)
         else:  # it has no images
             self.answer(200, [])
 
@@ -63,37 +57,17 @@ class Engine(BaseHTTPRequestHandler):
     def chunk(self, content: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
 
-    def answer(self, status: int, content: object) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Engine)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"tcp://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with serving(Engine) as address:
+        yield address
 
 
 def pull(engine: str, image: str, **options: object) -> dict[str, Any]:
     arguments = {"name": f"{image}:1", "docker_host": engine, "timeout": TIMEOUT_S, **options}
-    done = subprocess.run(
-        [sys.executable, str(MODULE)],
-        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    said: dict[str, Any] = json.loads(done.stdout)
+    status, said = run_module(MODULE, arguments)
+    assert status == 0, said
     return said
 
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from played_engine import VERSION, PlayedEngine, run_module, serving
 from roles.docker.action_plugins import labelled_container
 
 MODULE = Path(__file__).resolve().parents[2] / "roles/docker/library/labelled_info.py"
@@ -26,37 +23,28 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-class Engine(BaseHTTPRequestHandler):
-    """Docker's API as far as the module needs it: two containers of the image `node`, one of which goes away when it is looked at."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_: object) -> None: ...
+class Engine(PlayedEngine):
+    """Docker's API as far as the module needs it: a container of an image that is there, one of an image that has no name any more,
+    and one that has gone away when it is looked at."""
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         path = url.path.removeprefix("/v1.41")
         asked = json.loads(parse_qs(url.query).get("filters", ["{}"])[0]).get("label")
         if path.endswith("/version"):
-            self.answer({"ApiVersion": "1.41", "Version": "20.10.24"})
+            self.answer(200, VERSION)
         elif path == "/containers/json":
-            self.answer([{"Id": "1"}, {"Id": "2"}, {"Id": "3"}] if asked == LABELS else [])
+            self.answer(200, [{"Id": "1"}, {"Id": "2"}, {"Id": "3"}] if asked == LABELS else [])
         elif path in ("/containers/1/json", "/containers/2/json"):
-            self.answer(container("node" if path == "/containers/1/json" else "gone"))
+            self.answer(200, container("node" if path == "/containers/1/json" else "gone"))
         elif path == "/images/node/json":
-            self.answer({"Id": "sha256:new"})
+            self.answer(200, {"Id": "sha256:new"})
         elif path == "/volumes":
-            self.answer({"Volumes": [{"Name": "demo-nyc1-r1-data"}] if asked == LABELS else None})
+            self.answer(
+                200, {"Volumes": [{"Name": "demo-nyc1-r1-data"}] if asked == LABELS else None}
+            )
         else:
-            self.answer({"message": f"no such thing: {path}"}, 404)
-
-    def answer(self, body: Any, status: int = 200) -> None:
-        content = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+            self.answer(404, {"message": f"no such thing: {path}"})
 
 
 def container(image: str) -> dict[str, Any]:
@@ -71,28 +59,12 @@ def container(image: str) -> dict[str, Any]:
 
 @pytest.fixture
 def engine() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Engine)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"tcp://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Engine) as address:
+        yield address
 
 
 def asked(engine: str, labels: list[str]) -> dict[str, Any]:
-    arguments = {"ANSIBLE_MODULE_ARGS": {"labels": labels, "docker_host": engine}}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(MODULE)],
-        input=json.dumps(arguments),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    answer: dict[str, Any] = json.loads(done.stdout or done.stderr)
+    _, answer = run_module(MODULE, {"labels": labels, "docker_host": engine})
     return answer
 
 
