@@ -116,7 +116,9 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
 
     ``request_timeout_s`` bounds one statement; raise it on a WAN with RTTs over a second, and
     ``reach_timeout_s``, within which a node's socket opens: one RTT. Login included, a connection has
-    ``connect_timeout_s``; one that fails is tried again after ``reconnect_s``.
+    ``connect_timeout_s``; one that fails is tried again after ``reconnect_s``. A connection on which a
+    node acknowledges nothing of what it was sent for ``tcp_user_timeout_s`` is dead: the kernel sends
+    lost packets again after ever longer pauses, which would outlast a cut.
     ``inflight_max`` statements to one cell are under way at once, and as many may wait for that; more
     are refused. 1024 keeps the 128 threads of each of a cell's nodes busy, over a WAN too, and what
     waits in memory small; the driver itself would take 32,768 for each node.
@@ -129,6 +131,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     connect_timeout_s: float = 10.0
     reach_timeout_s: float = 2.0
     reconnect_s: float = 0.5
+    tcp_user_timeout_s: float = 3.0
     inflight_max: int = 1024
 
 
@@ -478,6 +481,10 @@ def check(settings: Settings) -> None:
             settings.store is not None
             and not 0 < settings.store.reach_timeout_s <= settings.store.connect_timeout_s,
             "store.reach_timeout_s must be above 0 and at most store.connect_timeout_s",
+        ),
+        (
+            settings.store is not None and not 0.1 <= settings.store.tcp_user_timeout_s <= 3600,
+            "store.tcp_user_timeout_s must be 0.1 to 3600",
         ),
         (
             settings.store is not None and any(not cell.contact_points for cell in cluster.cells),

@@ -9,6 +9,7 @@ lost connection whatever the statement, and an unmapped error for "CAS write unk
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -186,6 +187,12 @@ def driver_cluster(
         # A constant delay: after a partition heals, claims must flow again within seconds.
         reconnection_policy=ConstantReconnectionPolicy(store.reconnect_s, max_attempts=None),
         connection_class=reaching(store.reach_timeout_s),
+        # A link that comes and goes lets packets through between its cuts, so that nobody notices; what was lost
+        # the kernel sends again after pauses that double, and may meet the next cut. Statements waited on such
+        # connections, until they were given up, long after the link was back.
+        sockopts=[
+            (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(store.tcp_user_timeout_s * 1000))
+        ],
         connect_timeout=store.connect_timeout_s,
         control_connection_timeout=store.connect_timeout_s,
         idle_heartbeat_interval=5,

@@ -1,4 +1,4 @@
-"""How long an attempt to connect waits for a node that says nothing, and for one that answers slowly."""
+"""How long a node that says nothing is waited for: by an attempt to connect, and on a connection that was fine."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cassandra import OperationTimedOut
 from cassandra.connection import DefaultEndPoint
 
+from placer.settings import Store
+from placer.store.cassandra import driver_cluster
 from placer.store.reaching import reaching
 
-REACH_S, CONNECT_S = 0.3, 1.0
+REACH_S, CONNECT_S, USER_TIMEOUT_S = 0.3, 1.0, 0.5
+#: More than the buffers of both ends of a connection take.
+UNREAD_BYTES = 64 * 2**20
 WAYS_IN_MAX = 64
 
 
@@ -74,3 +79,25 @@ def test_node_that_says_nothing_is_given_up_early(silent_port: int) -> None:
 def test_login_has_the_whole_time(mute_port: int) -> None:
     """A node that is there and slow is not given up by what bounds the first packet."""
     assert seconds_to_fail(mute_port, OperationTimedOut) >= CONNECT_S * 0.95
+
+
+def test_node_that_acknowledges_nothing_is_given_up(mute_port: int) -> None:
+    """Whatever it was sent: the kernel says so long before it would have ended its own tries."""
+    store = Store("placer", Path("password"), tcp_user_timeout_s=USER_TIMEOUT_S)
+    cluster = driver_cluster(["127.0.0.1"], "nyc1", store, "placer", "secret")
+    kind = cluster.connection_class
+    kind.initialize_reactor()
+    connection = kind(
+        DefaultEndPoint("127.0.0.1", mute_port),
+        connect_timeout=CONNECT_S,
+        protocol_version=5,
+        sockopts=cluster.sockopts,
+    )
+    began = time.monotonic()
+    connection.push(bytes(UNREAD_BYTES))
+    while not connection.is_defunct and time.monotonic() < began + 10 * USER_TIMEOUT_S:
+        time.sleep(0.01)
+    connection.close()
+    cluster.shutdown()
+    assert isinstance(connection.last_error, TimeoutError), connection.last_error
+    assert time.monotonic() - began >= USER_TIMEOUT_S
