@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,11 +33,17 @@ def api_token(deployment: Deployment) -> str:
     return deployment.secret("api_token")
 
 
+@functools.cache
+def _whole_at_first(deployment: Deployment) -> None:
+    """Once; after each test it is waited for anyway."""
+    Cluster(deployment).wait_healthy()
+
+
 @pytest.fixture
 def cluster(deployment: Deployment) -> Iterator[Cluster]:
     """For faults: whole before and after each test."""
+    _whole_at_first(deployment)
     cluster = Cluster(deployment)
-    cluster.wait_healthy()
     try:
         yield cluster
     finally:

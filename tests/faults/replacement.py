@@ -118,7 +118,7 @@ def copies(original: str) -> list[str]:
 def remove(original: str) -> None:
     """Take the copies away."""
     if found := copies(original):
-        docker("rm", "--force", *found, check=False)
+        docker("rm", "--force", "--volumes", *found, check=False)  # those without a name
 
 
 def restore(original: str) -> None:

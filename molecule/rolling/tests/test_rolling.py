@@ -39,7 +39,7 @@ def newer_image(deployment: Deployment) -> Iterator[str]:
     try:
         docker("commit", "--change", f"LABEL {label}", made, newer)
     finally:
-        docker("rm", made)
+        docker("rm", "--volumes", made)
     try:
         yield newer
     finally:
