@@ -71,15 +71,11 @@ def test_it_is_removed_under_load(
 def test_node_that_is_lost_is_replaced_under_load(
     deployment: Deployment, api: Api, api_token: str, cluster: Cluster
 ) -> None:
-    """A node dies with its disk. While it runs, the playbook refuses; then a new one takes its tokens, its data and its
-    place, and no claim failed. The rest of the deployment is as the inventory says after all that was before: the deploy in
-    it changes nothing there."""
+    """A node dies with its disk. A new one takes its tokens, its data and its place, and no claim failed. The rest of the
+    deployment is as the inventory says after all that was before: the deploy in it changes nothing there."""
     now = deployment.look_again()
     lost = now.nodes_of(CELL)[0]
     name = lost.removeprefix(f"{now.name}-")
-    refused = playbook(now, "replace_node", inventory=INVENTORY.path, replace_node=name)
-    assert refused.status != 0
-    assert f"{name} runs" in refused.output
     before = containers(now)
     load = load_on(now, api_token, now.cells)
     with load.running():
