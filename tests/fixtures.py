@@ -34,21 +34,22 @@ def api_token(deployment: Deployment) -> str:
 
 
 @functools.cache
-def _whole_at_first(deployment: Deployment) -> None:
-    """Once; after each test it is waited for anyway."""
+def _whole(deployment: Deployment) -> None:
+    """Waits for it; what a test has left whole the next one need not wait for again."""
     Cluster(deployment).wait_healthy()
 
 
 @pytest.fixture
 def cluster(deployment: Deployment) -> Iterator[Cluster]:
     """For faults: whole before and after each test."""
-    _whole_at_first(deployment)
+    _whole(deployment)
     cluster = Cluster(deployment)
     try:
         yield cluster
     finally:
+        _whole.cache_clear()
         cluster.heal()
-        cluster.wait_healthy()
+        _whole(deployment)
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ class Store(Struct, frozen=True, forbid_unknown_fields=True):
     ``reach_timeout_s``, within which a node's socket opens: one RTT. Login included, a connection has
     ``connect_timeout_s``; one that fails is tried again after ``reconnect_s``. A connection on which a
     node acknowledges nothing of what it was sent for ``tcp_user_timeout_s`` is dead: the kernel sends
-    lost packets again after ever longer pauses, which would outlast a cut.
+    lost packets again after ever longer pauses, which would outlast a cut. Keep it above a few RTTs.
     ``inflight_max`` statements to one cell are under way at once, and as many may wait for that; more
     are refused. 1024 keeps the 128 threads of each of a cell's nodes busy, over a WAN too, and what
     waits in memory small; the driver itself would take 32,768 for each node.
