@@ -19,9 +19,9 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import WhiteListRoundRobinPolicy
 from msgspec import Struct
 
-#: Between two looks; and how long the heartbeat of a live node may take to come round. Gossip rounds run
-#: once a second, each with one peer or two.
-_PAUSE_S: Final = 0.25
+#: Gossip rounds run once a second, each with one peer or two: between two looks, and how long the
+#: heartbeat of a live node may take to come round.
+_PAUSE_S: Final = 1.0
 _ROUND_S: Final = 10.0
 _TIMEOUT_S: Final = 10.0
 _SILENT: Final = "silent"
