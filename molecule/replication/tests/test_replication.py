@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from cassandra import ConsistencyLevel
-from cassandra.cluster import Session
+from cassandra.cluster import NoHostAvailable, Session
 from cassandra.policies import FallthroughRetryPolicy
 from cassandra.query import SimpleStatement
 
@@ -31,6 +31,10 @@ HINTED_S = 120
 FLUSHED_S = 60
 #: A write to the home of a global row is one way of the WAN away from everywhere.
 EVERYWHERE_S = 15
+#: Several times what a process waits between two tries to reach a node (store.reconnect_s).
+REFUSED_S = 3
+#: What it may take until every process uses every node of a cluster that is whole.
+USED_S = 15
 REQUESTS = 12
 READS_MAX = 3
 
@@ -151,6 +155,8 @@ def alone(deployment: Deployment, node: str) -> Iterator[Session]:
             yield session
         finally:
             docker("unpause", *others)
+            # It took them for dead meanwhile, and would refuse what needs a quorum.
+            Cluster(deployment).wait_healthy()
 
 
 def missing(deployment: Deployment, node: str, table: str, keys: list[str]) -> list[str]:
@@ -239,3 +245,54 @@ def test_node_that_lost_its_rows_gets_them_back_by_repair(
     docker("exec", node, "nodetool", "repair", "--full", keyspace(cell), seconds=300)
     print(f"repaired in {time.monotonic() - began:.1f} s")
     assert missing(deployment, node, table, ids) == []
+
+
+def refuses_logins(deployment: Deployment, node: str) -> bool:
+    """Whether ``node`` takes connections and refuses the right password."""
+    try:
+        cql(deployment, node, "SELECT key FROM system.local")
+    except PermissionError:
+        return True
+    except NoHostAvailable:
+        pass
+    return False
+
+
+def held_for_down(api: Api, cell: str) -> dict[str, list[str]]:
+    """Processes that some node is down for, and these nodes, by their own account."""
+    found = {}
+    for service in api.get(cell, "/v1/services")["services"]:
+        if service["kind"] in ("api", "scheduler"):
+            name = service["name"]
+            views = api.get(cell, f"/v1/services/{name}/diagnosis")["views"]["cassandra"]
+            found[name] = [
+                node for nodes in views.values() for node, state in nodes.items() if state == "down"
+            ]
+    assert found
+    return {name: nodes for name, nodes in found.items() if nodes}
+
+
+def test_cell_whose_nodes_come_back_one_by_one_is_used_whole(
+    deployment: Deployment, api: Api, cluster: Cluster
+) -> None:
+    """The first of them refuses every login, as it cannot ask the others who may log in; no process gives it up for that."""
+    cell = deployment.cells[0]
+    first, *others = nodes = deployment.nodes_of(cell)
+    docker("stop", *nodes, seconds=120)
+    try:
+        docker("start", first)
+        until(
+            partial(refuses_logins, deployment, first),
+            seconds=120,
+            what=f"{first} is up and refuses logins",
+        )
+        time.sleep(REFUSED_S)
+        assert refuses_logins(deployment, first)
+    finally:
+        docker("start", *others)
+    cluster.wait_healthy()
+    cluster.wait_ready()
+    with contextlib.suppress(AssertionError):
+        until(lambda: not held_for_down(api, cell), seconds=USED_S, what="every process uses each")
+    assert held_for_down(api, cell) == {}
+    assert claimed(api, cell, cell, "used-again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,8 @@ testinfra_hosts = ["ansible://machines"]
 
 #: What one gate waits where the cluster is not going to be whole: more than the heartbeats of one that is take to come round.
 GATE_S = 15
+#: Until the engine has told of what has just happened, and until somebody who listens to it has ended.
+EVENT_S, ENDED_S = 1, 30
 
 
 @pytest.fixture(autouse=True)
@@ -60,15 +63,33 @@ def images(deployment: Deployment) -> dict[str, str]:
 
 @contextmanager
 def outages(deployment: Deployment) -> Iterator[list[tuple[float, str, str]]]:
-    """What the engine reports of nodes that end and start meanwhile: (time, `die` or `start`, container), in order."""
-    began = time.time()
+    """What the engine reports of nodes that end and start meanwhile: (time, `die` or `start`, container), in order.
+
+    Followed while it happens: of what is over, an engine keeps its last 256 events, and every command that anybody runs in a
+    container is some of them.
+    """
     seen: list[tuple[float, str, str]] = []
-    yield seen
-    said = docker(
-        *("events", "--since", f"{began:.3f}", "--until", f"{time.time():.3f}"),
-        *("--filter", f"label={deployment.label}", "--filter", "label=io.placer.role=cassandra"),
-        *("--filter", "event=die", "--filter", "event=start", "--format", "{{json .}}"),
+    following = subprocess.Popen(
+        [
+            *("docker", "events", "--since", f"{time.time():.3f}"),
+            *(
+                "--filter",
+                f"label={deployment.label}",
+                "--filter",
+                "label=io.placer.role=cassandra",
+            ),
+            *("--filter", "event=die", "--filter", "event=start", "--format", "{{json .}}"),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
     )
+    try:
+        yield seen
+        # The last event is a moment on its way.
+        time.sleep(EVENT_S)
+    finally:
+        following.terminate()
+        said, _ = following.communicate(timeout=ENDED_S)
     for line in said.splitlines():
         event = json.loads(line)
         seen.append(

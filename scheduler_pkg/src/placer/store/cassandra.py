@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 from cassandra import (
+    AuthenticationFailed,
     OperationTimedOut,
     ReadFailure,
     ReadTimeout,
@@ -64,6 +65,7 @@ from placer.store.hints import CassandraHints
 from placer.store.inflight import InFlight
 from placer.store.instances import CassandraInstances
 from placer.store.list_statements import LIST_STATEMENTS, TURN_STATEMENTS
+from placer.store.lone_node import Answers, LoneNodeMessage
 from placer.store.reaching import reaching
 from placer.store.records import CassandraRecords, applied
 from placer.store.requests import CassandraRequests
@@ -95,13 +97,19 @@ def translate(error: BaseException, statement: str, cell: str) -> StoreError:
     connection took the statement; an error after sending is rethrown as itself.
     """
     where = {"statement": statement, "cell": cell}
-    if isinstance(error, Unavailable):
+    if isinstance(error, (Unavailable, LoneNodeMessage)):
         return StoreUnavailable(
             f"Cell {cell} has too few live replicas for {statement}.",
             remedy="Bring its nodes back; other cells are not affected.",
             **where,
         )
-    if isinstance(error, NoHostAvailable) and not _refused(error):
+    if isinstance(error, NoHostAvailable) and _refused(error, AuthenticationFailed):
+        return StoreUnavailable(
+            f"The nodes of cell {cell} refuse the login: {error}.",
+            remedy="Compare store.username and store.password_file with the roles of the cluster.",
+            **where,
+        )
+    if isinstance(error, NoHostAvailable) and not _refused(error, ErrorMessage):
         return StoreUnavailable(
             f"No node of cell {cell} can be reached.",
             remedy="It is cut off or down; other cells are not affected.",
@@ -128,17 +136,20 @@ def translate(error: BaseException, statement: str, cell: str) -> StoreError:
     return StoreError(f"Cell {cell} rejected {statement}: {error}.", **where)
 
 
-def _refused(error: NoHostAvailable) -> bool:
-    """Whether a node answered, with a refusal, before the driver ran out of nodes to ask."""
-    return any(isinstance(why, ErrorMessage) for why in error.errors.values())
+def _refused(error: NoHostAvailable, kind: type[Exception]) -> bool:
+    """Whether a node answered, with a refusal of ``kind``, before the driver ran out of nodes to ask."""
+    return any(
+        isinstance(why, kind) and not isinstance(why, LoneNodeMessage)
+        for why in error.errors.values()
+    )
 
 
 class AskNext(FallthroughRetryPolicy):  # type: ignore[misc]  # the driver has no types
     """Nothing is sent again, but for what may be sent twice to a node that stops or starts.
 
     Such a node refuses what it gets in the moments before its connections close (5.0 says "Server
-    is shutting down"), and another one of the cell can answer at once. A transaction is not sent
-    again: its outcome is settled.
+    is shutting down") and in those before it counts the others as alive (lone_node.py), and another
+    one of the cell can answer at once. A transaction is not sent again: its outcome is settled.
     """
 
     def on_request_error(
@@ -386,8 +397,10 @@ async def connect(
     )
 
     def open_session() -> CassandraSession:
+        driver_session = cluster.connect()
+        driver_session.client_protocol_handler = Answers
         session = CassandraSession(
-            cell, cluster, cluster.connect(), store.request_timeout_s, store.inflight_max
+            cell, cluster, driver_session, store.request_timeout_s, store.inflight_max
         )
         for wanted, keyspace in keyspaces:
             session.prepare(wanted, keyspace)

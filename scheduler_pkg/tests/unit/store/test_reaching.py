@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cassandra import OperationTimedOut
-from cassandra.connection import DefaultEndPoint
+from cassandra import AuthenticationFailed, OperationTimedOut
+from cassandra.connection import ConnectionException, DefaultEndPoint
+from cassandra.protocol import ErrorMessage
 
 from placer.settings import Store
 from placer.store.cassandra import driver_cluster
@@ -101,3 +102,31 @@ def test_node_that_acknowledges_nothing_is_given_up(mute_port: int) -> None:
     cluster.shutdown()
     assert isinstance(connection.last_error, TimeoutError), connection.last_error
     assert time.monotonic() - began >= USER_TIMEOUT_S
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        pytest.param(
+            "Unable to perform authentication: Cannot achieve consistency level LOCAL_QUORUM",
+            ConnectionException,
+            id="it is alone",
+        ),
+        pytest.param(
+            "Provided username placer and/or password are incorrect",
+            AuthenticationFailed,
+            id="wrong password",
+        ),
+    ],
+)
+def test_only_a_wrong_password_is_one(mute_port: int, said: str, why: type[Exception]) -> None:
+    """The driver tries no node again that fails by AuthenticationFailed, and any other one."""
+    kind = reaching(REACH_S)
+    kind.initialize_reactor()
+    connection = kind(
+        DefaultEndPoint("127.0.0.1", mute_port), connect_timeout=CONNECT_S, protocol_version=5
+    )
+    connection._handle_auth_response(ErrorMessage(0x0100, said, None))
+    assert connection.is_closed
+    assert type(connection.last_error) is why
+    assert said in str(connection.last_error)

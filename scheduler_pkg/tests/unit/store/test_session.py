@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from cassandra import InvalidRequest, Unavailable, WriteTimeout, WriteType
+from cassandra import AuthenticationFailed, InvalidRequest, Unavailable, WriteTimeout, WriteType
 from cassandra.cluster import NoHostAvailable
 from cassandra.connection import ConnectionException
 from cassandra.protocol import ErrorMessage, error_classes
@@ -23,6 +23,7 @@ from placer.errors import (
 from placer.settings import Cell
 from placer.store import statements
 from placer.store.cassandra import AskNext, CassandraSession, translate
+from placer.store.lone_node import LoneNodeMessage
 from placer.store.statements import Statement
 
 CELL = Cell(name="c1", region="r1", datacenter="c1", contact_points=("127.0.0.1",))
@@ -54,6 +55,9 @@ def refusal(code: int) -> ErrorMessage:
     """An error message of the server, as the driver reads it."""
     kind = error_classes.get(code, ErrorMessage)
     return kind(code=code, message="x", info=None)
+
+
+LONE = LoneNodeMessage(0x2100, "Unable to perform authorization of permissions: x", None)
 
 
 def test_lost_answer_to_a_plain_write_is_asked_for_again() -> None:
@@ -234,6 +238,8 @@ def test_a_statement_that_cannot_be_sent_gives_its_turn_back() -> None:
         pytest.param(InvalidRequest("x"), Outcome.NOT_APPLIED, id="invalid, as an exception"),
         pytest.param(WriteTimeout("x", write_type=WriteType.CAS), Outcome.UNKNOWN, id="timeout"),
         pytest.param(Unavailable("x"), Outcome.NOT_APPLIED, id="too few replicas"),
+        pytest.param(LONE, Outcome.NOT_APPLIED, id="too few nodes to know who may"),
+        pytest.param(NoHostAvailable("x", {"n1": LONE}), Outcome.NOT_APPLIED, id="all too few"),
         pytest.param(NoHostAvailable("x", {}), Outcome.NOT_APPLIED, id="no node asked"),
         pytest.param(
             NoHostAvailable("x", {"n1": refusal(0x1001)}), Outcome.UNKNOWN, id="all refuse"
@@ -250,10 +256,19 @@ def test_what_the_server_may_have_begun_is_unknown(error: Exception, outcome: Ou
     assert translate(error, "update_host", "c1").outcome is outcome
 
 
-@pytest.mark.parametrize("code", [0x1001, 0x1002])
-def test_a_node_that_stops_is_passed_over_by_what_may_be_sent_twice(code: int) -> None:
+def test_refused_login_is_not_called_a_cut() -> None:
+    """Somebody who mistyped the password's file is not sent to look at the network."""
+    error = NoHostAvailable("x", {"n1": AuthenticationFailed("Bad credentials")})
+    told = translate(error, "connect", "c1")
+    assert isinstance(told, StoreUnavailable)
+    assert "refuse the login" in str(told)
+    assert "store.password_file" in told.remedy
+
+
+@pytest.mark.parametrize("error", [refusal(0x1001), refusal(0x1002), LONE])
+def test_a_node_that_stops_is_passed_over_by_what_may_be_sent_twice(error: ErrorMessage) -> None:
     """Twice at most; a transaction goes nowhere else, and no other error moves anything."""
-    policy, error = AskNext(), refusal(code)
+    policy = AskNext()
     again, once = BatchStatement(), BatchStatement()
     again.is_idempotent = True
     asked = [policy.on_request_error(again, None, error, tried)[0] for tried in range(3)]
