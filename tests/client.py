@@ -209,6 +209,27 @@ class Api:
             if slot.rpartition("/")[2] == resource_class
         )
 
+    def unused_nodes(self, cell: str, *, seconds: float) -> dict[str, list[str]]:
+        """Processes that take a node for down still after so long, and these nodes, by their own account."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self._down(cell)
+            if not found or time.monotonic() >= deadline:
+                return found
+            time.sleep(0.5)
+
+    def _down(self, cell: str) -> dict[str, list[str]]:
+        found = {}
+        for service in self.get(cell, "/v1/services")["services"]:
+            if service["kind"] in ("api", "scheduler"):
+                name = service["name"]
+                said = self.get(cell, f"/v1/services/{name}/diagnosis")["views"]["cassandra"]
+                found[name] = [
+                    node for of in said.values() for node, is_up in of.items() if is_up == "down"
+                ]
+        assert found, "no process serves"
+        return {name: nodes for name, nodes in found.items() if nodes}
+
     def cancel(self, cell: str, request_id: str) -> httpx.Response:
         return self.call(cell, "DELETE", f"/v1/requests/{request_id}")
 

@@ -3,8 +3,8 @@
 What is asked of the deployment, and of the runner:
   after each heal   a claim from every region succeeds soon (five seconds); a process that was down has to
                     serve first, and a node to be seen by all others again.
-  at the end        what the clients hold is taken back, every node sees every other, and ``placer check``
-                    proves every guarantee from the histories.
+  at the end        what the clients hold is taken back, every node sees every other, every process uses every
+                    node, and ``placer check`` proves every guarantee from the histories.
   always            every wait is bounded; faults end by themselves if this process is killed.
 """
 
@@ -34,6 +34,8 @@ from faults import Cluster, FaultError
 CLAIM_GIVEN_UP_S = 60.0
 WHOLE_S = 180.0
 TAKEN_BACK_S = 90.0
+#: Until every process uses every node of a cluster that is whole.
+USED_S = 15.0
 #: Of a cycle's fault what comes after its heal still counts, this long.
 AFTERMATH_S = 3.0
 REST_S = 1.0
@@ -214,6 +216,12 @@ def _finish(cluster: Cluster, load: Load, record: Record, say: Callable[[str], N
     if left := load.take_back(TAKEN_BACK_S):
         record.broken.append(
             f"{left} requests did not end within {TAKEN_BACK_S:g} s of the last heal"
+        )
+    cluster.wait_ready(seconds=WHOLE_S)
+    # The other nodes of its cell serve as well, so that nothing else would tell.
+    for process, nodes in load.api.unused_nodes(next(iter(load.regions)), seconds=USED_S).items():
+        record.broken.append(
+            f"{process} does not use {', '.join(nodes)} {USED_S:g} s after the cluster was whole"
         )
     say(f"whole again after {whole:.0f} s; checking the histories")
     skewed = any(

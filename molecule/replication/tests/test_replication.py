@@ -258,26 +258,13 @@ def refuses_logins(deployment: Deployment, node: str) -> bool:
     return False
 
 
-def held_for_down(api: Api, cell: str) -> dict[str, list[str]]:
-    """Processes that some node is down for, and these nodes, by their own account."""
-    found = {}
-    for service in api.get(cell, "/v1/services")["services"]:
-        if service["kind"] in ("api", "scheduler"):
-            name = service["name"]
-            views = api.get(cell, f"/v1/services/{name}/diagnosis")["views"]["cassandra"]
-            found[name] = [
-                node for nodes in views.values() for node, state in nodes.items() if state == "down"
-            ]
-    assert found
-    return {name: nodes for name, nodes in found.items() if nodes}
-
-
 def test_cell_whose_nodes_come_back_one_by_one_is_used_whole(
     deployment: Deployment, api: Api, cluster: Cluster
 ) -> None:
     """The first of them refuses every login, as it cannot ask the others who may log in; no process gives it up for that."""
     cell = deployment.cells[0]
-    first, *others = nodes = deployment.nodes_of(cell)
+    nodes = deployment.nodes_of(cell)
+    first = nodes[0]
     docker("stop", *nodes, seconds=120)
     try:
         docker("start", first)
@@ -289,10 +276,8 @@ def test_cell_whose_nodes_come_back_one_by_one_is_used_whole(
         time.sleep(REFUSED_S)
         assert refuses_logins(deployment, first)
     finally:
-        docker("start", *others)
+        docker("start", *nodes)
     cluster.wait_healthy()
     cluster.wait_ready()
-    with contextlib.suppress(AssertionError):
-        until(lambda: not held_for_down(api, cell), seconds=USED_S, what="every process uses each")
-    assert held_for_down(api, cell) == {}
+    assert api.unused_nodes(cell, seconds=USED_S) == {}
     assert claimed(api, cell, cell, "used-again")
