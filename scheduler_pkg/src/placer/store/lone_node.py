@@ -40,6 +40,6 @@ class Answers(ProtocolHandler):  # type: ignore[misc]  # the driver has no types
         message = super().decode_message(*args, **kwargs)
         if could_not_ask(message):
             lone = LoneNodeMessage(message.code, message.message, message.info)
-            vars(lone).update(vars(message))
+            lone.__dict__.update(vars(message))
             return lone
         return message
