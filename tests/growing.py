@@ -1,8 +1,9 @@
-"""Deployments that grow and shrink by their inventory, under a load that is to notice nothing: what `scale` and `nodes` share."""
+"""Deployments whose nodes come and go, under a load that is to notice nothing: what `scale`, `nodes` and `replace` share."""
 
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from deployment import Deployment, cql, gossip_view, racks
+from deployment import Deployment, cql, docker, gossip_view, racks
 from load import STEADY_PAUSE_S, Load, every_pair, summary
 from operate import edited_inventory
 
@@ -109,3 +110,11 @@ def see_each_other(deployment: Deployment) -> None:
         assert len(rows) == len(deployment.nodes) - 1, node
         states = list(gossip_view(deployment, node).values())
         assert states.count("NORMAL") == len(deployment.nodes), (node, states)
+
+
+def hosts_on(deployment: Deployment, node: str) -> int:
+    """How many rows of its cell's hosts a node has."""
+    keyspace = f"placer_{deployment.cell_of(node)}"
+    said = docker("exec", node, "nodetool", "tablestats", "-F", "json", f"{keyspace}.host")
+    table: dict[str, int] = json.loads(said)[keyspace]["tables"]["host"]
+    return table["number_of_partitions_estimate"]

@@ -9,7 +9,6 @@ import pytest
 from testinfra.host import Host
 
 from deployment import Deployment, cql, docker, gossip_view
-from operate import playbook
 
 testinfra_hosts = ["ansible://machines"]
 
@@ -147,14 +146,3 @@ def test_no_root_inside(deployment: Deployment) -> None:
         owners = {row.split(maxsplit=1)[0]: row for row in rows}
         assert "0" not in owners, f"{name}: {owners.get('0')}"
         assert not container["HostConfig"]["Privileged"], name
-
-
-def test_node_that_runs_is_not_replaced(deployment: Deployment) -> None:
-    """Its data are not lost: the playbook says so, and the node stays."""
-    node = deployment.nodes[0]
-    name = node.removeprefix(f"{deployment.name}-")
-    before = deployment.containers[node]["Id"]
-    refused = playbook(deployment, "replace_node", replace_node=name)
-    assert refused.status != 0
-    assert f"{name} runs" in refused.output
-    assert deployment.look_again().containers[node]["Id"] == before
