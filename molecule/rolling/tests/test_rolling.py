@@ -72,12 +72,8 @@ def outages(deployment: Deployment) -> Iterator[list[tuple[float, str, str]]]:
     following = subprocess.Popen(
         [
             *("docker", "events", "--since", f"{time.time():.3f}"),
-            *(
-                "--filter",
-                f"label={deployment.label}",
-                "--filter",
-                "label=io.placer.role=cassandra",
-            ),
+            *("--filter", f"label={deployment.label}"),
+            *("--filter", "label=io.placer.role=cassandra"),
             *("--filter", "event=die", "--filter", "event=start", "--format", "{{json .}}"),
         ],
         stdout=subprocess.PIPE,
