@@ -184,6 +184,9 @@ def session_on(
         auth_provider=PlainTextAuthProvider(user, deployment.secret(secret)),
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
         connect_timeout=20,
+        # What is asked here needs neither the tables nor the ring, which are much to read.
+        schema_metadata_enabled=False,
+        token_metadata_enabled=False,
     )
     try:
         yield cluster.connect()
