@@ -40,7 +40,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, answer: httpx.Response | Exception)
             raise answer
         return answer
 
-    monkeypatch.setattr(httpx, "request", call)
+    monkeypatch.setattr(client.HTTP, "request", call)
     return sent
 
 
