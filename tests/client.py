@@ -37,7 +37,8 @@ DECIDED = ("placed", "built", "refused", "failed")
 #: What the API holds a call back for the decision. Asking again and again would be a load of its own.
 WAIT_S = 15
 BUILT_S = 30.0
-
+#: Until every process uses every node of a cluster that is whole.
+USED_S = 15.0
 
 #: One for all calls: each client of its own would read the authorities' certificates first, which takes twenty times what the
 #: call does. A new connection for each call, as servers come and go here.
@@ -214,9 +215,9 @@ class Api:
             if slot.rpartition("/")[2] == resource_class
         )
 
-    def unused_nodes(self, cell: str, *, seconds: float) -> dict[str, list[str]]:
-        """Processes that take a node for down still after so long, and these nodes, by their own account."""
-        deadline = time.monotonic() + seconds
+    def unused_nodes(self, cell: str) -> dict[str, list[str]]:
+        """Processes that still take a node for down after ``USED_S``, and these nodes, by their own account."""
+        deadline = time.monotonic() + USED_S
         while True:
             found = self._down(cell)
             if not found or time.monotonic() >= deadline:

@@ -14,6 +14,7 @@ import yaml
 from deployment import Deployment, cql, docker, gossip_view, racks
 from load import STEADY_PAUSE_S, Load, every_pair, summary
 from operate import edited_inventory
+from placer.model.ids import keyspace_of
 
 #: A request of the load waits this long for services that are made anew.
 DEADLINE_S = 120
@@ -114,7 +115,7 @@ def see_each_other(deployment: Deployment) -> None:
 
 def hosts_on(deployment: Deployment, node: str) -> int:
     """How many rows of its cell's hosts a node has."""
-    keyspace = f"placer_{deployment.cell_of(node)}"
+    keyspace = keyspace_of(deployment.cell_of(node))
     said = docker("exec", node, "nodetool", "tablestats", "-F", "json", f"{keyspace}.host")
     table: dict[str, int] = json.loads(said)[keyspace]["tables"]["host"]
     return table["number_of_partitions_estimate"]

@@ -27,15 +27,13 @@ from chaos.check import check
 from chaos.load import Load, judged
 from chaos.plan import Cycle
 from chaos.seen import Outcome, Window
-from client import Api
+from client import USED_S, Api
 from faults import Cluster, FaultError
 
 #: When a run stops to wait for a claim that never comes.
 CLAIM_GIVEN_UP_S = 60.0
 WHOLE_S = 180.0
 TAKEN_BACK_S = 90.0
-#: Until every process uses every node of a cluster that is whole.
-USED_S = 15.0
 #: Of a cycle's fault what comes after its heal still counts, this long.
 AFTERMATH_S = 3.0
 REST_S = 1.0
@@ -219,7 +217,7 @@ def _finish(cluster: Cluster, load: Load, record: Record, say: Callable[[str], N
         )
     cluster.wait_ready(seconds=WHOLE_S)
     # The other nodes of its cell serve as well, so that nothing else would tell.
-    for process, nodes in load.api.unused_nodes(next(iter(load.regions)), seconds=USED_S).items():
+    for process, nodes in load.api.unused_nodes(next(iter(load.regions))).items():
         record.broken.append(
             f"{process} does not use {', '.join(nodes)} {USED_S:g} s after the cluster was whole"
         )
