@@ -102,12 +102,38 @@ def test_old_python_is_refused_before_anything_is_made(elsewhere: Path, tmp_path
         fake.write_text("#!/bin/sh\ncase $1 in --version) echo Python 3.9.2;; *) exit 1;; esac\n")
         fake.chmod(0o755)
     script = (elsewhere / "requirements/venv.sh").read_text()
-    (elsewhere / "requirements/venv.sh").write_text(script.replace(" /usr/bin/python3;", ";"))
-    done = call("./demo", cwd=elsewhere, env={"PATH": f"{folder}:/usr/bin:/bin"})
+    (elsewhere / "requirements/venv.sh").write_text(script.replace("/usr/bin/", "/nowhere/"))
+    done = call("./demo", cwd=elsewhere, env={"PATH": f"{folder}:/usr/bin:/bin", "VIRTUAL_ENV": ""})
     assert done.returncode == 1
     assert "Python 3.11 or newer is needed" in done.stderr
     assert "Python 3.9.2" in done.stderr
     assert not (elsewhere / ".demo").exists()
+
+
+@pytest.mark.parametrize(
+    ("active", "found"),
+    [
+        pytest.param(False, "usr/python3.12", id="the distribution's before one in PATH"),
+        pytest.param(
+            True, "venv/bin/python", id="that of an active virtual environment before both"
+        ),
+    ],
+)
+def test_python_that_is_chosen(elsewhere: Path, tmp_path: Path, active: bool, found: str) -> None:
+    """Every task of Ansible starts it, and the distribution's starts in less time than one that a version manager built."""
+    for name in ("usr/python3.12", "shims/python3.11", "shims/python3", "venv/bin/python"):
+        fake = tmp_path / name
+        fake.parent.mkdir(parents=True, exist_ok=True)
+        fake.write_text('#!/bin/sh\necho "$0"\n')
+        fake.chmod(0o755)
+    script = (elsewhere / "requirements/venv.sh").read_text()
+    here = elsewhere / "requirements/here.sh"
+    here.write_text(
+        script.replace("/usr/bin/", f"{tmp_path}/usr/") + '\nfind_python\necho "$python"\n'
+    )
+    env = {"PATH": f"{tmp_path}/shims:/usr/bin:/bin", "VIRTUAL_ENV": f"{tmp_path}/venv" * active}
+    done = call("sh", str(here), cwd=elsewhere, env=env)
+    assert done.stdout.strip() == str(tmp_path / found)
 
 
 @pytest.fixture
