@@ -28,7 +28,7 @@ PLACED = ("placed", "built")
 #: Between two requests of a client.
 PAUSE_S = 0.2
 #: The same while nodes start beside the load for minutes: it is to be there all the time, not to take their processors.
-STEADY_PAUSE_S = 5.0
+STEADY_PAUSE_S = 8.0
 #: Between two tries of a call.
 RETRY_S = 0.2
 #: After it a client calls a call lost; longer than the API holds one back for the decision (WAIT_S).

@@ -27,7 +27,7 @@ UP_S, DOWN_S = 3, 4
 FIRST_ANSWER_S = 15
 ANSWER_S = 5
 #: Between two requests of a client: the load is to be there all the time, not to keep the machine busy with itself.
-PAUSE_S = 1.0
+PAUSE_S = 2.0
 #: The requirement: after a heal, a claim from every region into every region. All ask at once, so that what this takes on
 #: a cluster that is whole is measured before the cut and comes on top.
 HEALED_S = 5
